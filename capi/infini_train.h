@@ -46,7 +46,10 @@ typedef struct infini_adaptation infini_adaptation;
 INFINI_API infini_status infini_trainer_settings_json(char *buffer, size_t capacity, size_t *size);
 
 /* Makes a trainer. It trains a copy of the model's weights, in float32 whatever their type in the model's file, to
-   predict the next token of what it reads; the model itself stays as it is. Gradients go back through the memory and
+   predict the next token of what it reads; the model itself stays as it is. Where "train" is "lora" or "gates", no
+   matrix is copied (but those of attention with a "feature_scale" other than 1, or with "hand_on"): each is read from
+   the model's file, at its bits, whenever it is used, so that the trainer takes little more memory than its activations
+   ("keep_mb" of them). Gradients go back through the memory and
    the gates of all segments of a sequence. `description_json` is an object of the fields that
    infini_trainer_settings_json lists, such as
 
@@ -215,9 +218,9 @@ INFINI_API infini_status infini_trainer_find_heads_json(infini_trainer *trainer,
 INFINI_API infini_status infini_trainer_fit_heads(infini_trainer *trainer, double nats, infini_task *task);
 
 /* Writes the trainer's state as a JSON object: "steps" (done), "tokens" (read), "parameters" (of the model),
-   "trained_parameters", "compute", "bytes" (of weights, gradients, optimizer and activations), "segment" (tokens) and
-   "segments" (of a sequence) as sequences are drawn now, "rank", "ranks", "gates" (sigmoid(beta), a list for each
-   layer), "training" and "evaluation" (every field of them).
+   "trained_parameters", "compute", "bytes" (of weights but those that stay in the model's file, gradients, optimizer
+   and activations), "segment" (tokens) and "segments" (of a sequence) as sequences are drawn now,
+   "rank", "ranks", "gates" (sigmoid(beta), a list for each layer), "training" and "evaluation" (every field of them).
    BUFFER_TOO_SMALL  see Buffers in infini.h */
 INFINI_API infini_status infini_trainer_info_json(const infini_trainer *trainer, char *buffer, size_t capacity,
                                                   size_t *size);

@@ -62,7 +62,7 @@ type TrainerInfo struct {
 	Parameters        int64          `json:"parameters"`         // of the model
 	TrainedParameters int64          `json:"trained_parameters"` // of these
 	Compute           string         `json:"compute"`
-	Bytes             int64          `json:"bytes"` // of weights, gradients, optimizer and activations
+	Bytes             int64          `json:"bytes"` // of weights but those that stay in the model's file, gradients, optimizer and activations
 	Segment           int            `json:"segment"`
 	Segments          int            `json:"segments"`
 	Rank              int            `json:"rank"`

@@ -23,10 +23,11 @@ void Tally::add(const Tally &other) {
 }
 
 TrainingGraph::TrainingGraph(const Threads &threads, const Model &model, const Gemm &gemm, const Parameters &parameters,
-                             std::vector<bool> trained, NumberType compute, int64_t keep_bytes, TrainedPart part)
-    : gemm_(gemm), config_(model.config()), parameters_(parameters), trained_(std::move(trained)), compute_(compute),
-      keep_bytes_(keep_bytes), model_rules_(model.rules()), kinds_(model_rules_.kinds), width_(config_.width),
-      queries_(config_.q_columns()), keys_(config_.k_columns()), qkv_(config_.qkv_columns()),
+                             std::vector<bool> trained, NumberType compute, int64_t keep_bytes, TrainedPart part,
+                             Lora *lora)
+    : gemm_(gemm), config_(model.config()), parameters_(parameters), trained_(std::move(trained)), lora_(lora),
+      compute_(compute), keep_bytes_(keep_bytes), model_rules_(model.rules()), kinds_(model_rules_.kinds),
+      width_(config_.width), queries_(config_.q_columns()), keys_(config_.k_columns()), qkv_(config_.qkv_columns()),
       attended_(config_.attended_columns()), x_stride_(round_up(width_, kPanel)), qkv_stride_(round_up(qkv_, kPanel)),
       raw_stride_(round_up(queries_ + keys_, kPanel)), gate_up_stride_(round_up(2 * int64_t{config_.hidden}, kPanel)),
       hidden_stride_(round_up(config_.hidden, kPanel)), attended_stride_(round_up(attended_, kPanel)),
@@ -43,21 +44,29 @@ TrainingGraph::TrainingGraph(const Threads &threads, const Model &model, const G
   // The lowest layer in which anything is trained.
   lowest_ = parameters_.layers().size();
   for (size_t l = parameters_.layers().size(); l-- > 0;) {
-    bool found = std::ranges::any_of(parameters_.layers()[l].all(), [&](size_t i) { return trained_[i]; });
+    bool found = std::ranges::any_of(parameters_.layers()[l].all(),
+                                     [&](size_t i) { return trained_[i] || (lora_ && lora_->adapts(i)); });
     for (int h = 0; h < config_.heads; ++h)
       found |= trained_[parameters_.gates()] &&
                gate_weights_[l * static_cast<size_t>(config_.heads) + static_cast<size_t>(h)] != 0;
     if (found) lowest_ = l;
   }
   if (trained_[parameters_.embedding()]) lowest_ = 0;
-  const int64_t hidden = config_.hidden;
+  const auto make = [&](size_t first, bool backward) {
+    const int64_t inputs = parameters_[first].columns;
+    return parameters_[first].frozen ? MatrixProducts(parameters_.matrix_parts(first), inputs)
+                                     : MatrixProducts(compute, inputs, parameters_.matrix_rows(first), backward);
+  };
   for (size_t l = 0; l < products_.size(); ++l) {
-    const auto make = [&](int64_t in, int64_t out) {
-      return Product{{compute, in, out}, l < lowest_ ? PackedMatrix() : PackedMatrix(compute, out, in)};
+    const auto of = [&](Field field) {
+      const size_t first = parameters_.layers()[l][field];
+      return Product{first, make(first, l >= lowest_)};
     };
-    products_[l] = {make(width_, qkv_), make(attended_, width_), make(width_, 2 * hidden), make(hidden, width_)};
+    products_[l] = {of(Field::Q), of(Field::ATTENTION_OUTPUT), of(Field::GATE), of(Field::DOWN)};
+    // Unpacked for each piece, weights want larger ones.
+    if (products_[l].down.matrix.is_frozen()) piece_ = kChunk;
   }
-  output_ = {{compute, width_, config_.vocabulary}, {compute, config_.vocabulary, width_}};
+  output_ = make(parameters_.output(), true);
   if (part == TrainedPart::RETRIEVAL) choose_retrieval_layers();
   refresh(threads, true);
 }
@@ -93,19 +102,12 @@ void TrainingGraph::refresh(const Threads &threads, bool all) {
                                   false);
   }
   if (!retrieval_layers_.empty() && !all) return;
-  const auto pack = [&](Product &product, size_t first) {
-    if (!all && !trains_matrix(first)) return;
-    const int64_t columns = parameters_[first].columns;
-    product.forward.pack(threads, parameters_.of(first), columns, false);
-    if (product.backward.n() > 0) product.backward.pack(threads, parameters_.of(first), columns, true);
+  const auto pack = [&](MatrixProducts &matrix, size_t first) {
+    if (all || trains_matrix(first)) matrix.pack(threads, parameters_.of(first));
   };
-  for (size_t l = 0; l < products_.size(); ++l) {
-    const Parameters::Layer &w = parameters_.layers()[l];
-    pack(products_[l].qkv, w[Field::Q]);
-    pack(products_[l].attention_output, w[Field::ATTENTION_OUTPUT]);
-    pack(products_[l].gate_up, w[Field::GATE]);
-    pack(products_[l].down, w[Field::DOWN]);
-  }
+  for (LayerProducts &layer : products_)
+    for (Product *const p : {&layer.qkv, &layer.attention_output, &layer.gate_up, &layer.down})
+      pack(p->matrix, p->first);
   pack(output_, parameters_.output());
   weigh_gates();
 }
@@ -133,7 +135,11 @@ void TrainingGraph::each_buffer(Trace &t, const BatchLayout &layout, int64_t fed
 }
 
 int64_t TrainingGraph::bytes() const {
-  int64_t total = scratch_.bytes() + sums_.bytes();
+  int64_t total = scratch_.bytes() + sums_.bytes() + output_.bytes();
+  for (const LayerProducts &layer : products_)
+    for (const Product *const p : {&layer.qkv, &layer.attention_output, &layer.gate_up, &layer.down})
+      total += p->matrix.bytes();
+  for (const auto &[q, k] : retrieval_products_) total += q.bytes() + k.bytes();
   for (const auto &x : inputs_) total += static_cast<int64_t>(x.bytes());
   for (const auto &[cache_key, x] : lowest_inputs_) total += static_cast<int64_t>(x.bytes());
   for (const auto &[cache_key, inputs] : retrieval_inputs_)
@@ -162,7 +168,7 @@ void TrainingGraph::reserve(const BatchLayout &layout, int threads, bool backwar
   traces_.resize(std::max(traces_.size(), trace_count_));
   const int64_t bytes = bytes_of(compute_);
   const int64_t fed = recomputes_ ? std::min(rows_, kChunk) : rows_, chunk = std::min(rows_, kChunk),
-                piece = std::min(rows_, kPiece);
+                piece = std::min(rows_, piece_);
   for (size_t i = 0; i < input_count_; ++i) inputs_[i].reserve(rows_ * x_stride_);
   for (size_t i = 0; i < trace_count_; ++i)
     each_buffer(traces_[i], layout, fed, [](auto &buffer, int64_t size) { buffer.reserve(size); });
@@ -222,6 +228,18 @@ Tally TrainingGraph::observe(const Threads &threads, const BatchLayout &layout, 
   return losses(threads, layout, {});
 }
 
+void TrainingGraph::multiply(const Threads &threads, const Product &product, const ConstRows &x, int64_t rows, float *y,
+                             int64_t y_row, bool accumulate) const {
+  product.matrix.forward(threads, gemm_, x, rows, y, y_row, accumulate);
+  if (lora_) lora_->add(threads, gemm_, product.first, x, rows, y, y_row);
+}
+
+void TrainingGraph::multiply_back(const Threads &threads, const Product &product, const ConstRows &x,
+                                  const ConstRows &dy, int64_t rows, float *dx, int64_t dx_row) const {
+  if (dx) product.matrix.backward(threads, gemm_, dy, rows, dx, dx_row, false);
+  if (lora_) lora_->add_gradients(threads, gemm_, product.first, x, dy, rows, dx, dx_row);
+}
+
 // dx += and the weight's gradient += what dnormed_, of norm(these rows of x), gives them. Without a weight the rows are
 // taken as they are.
 void TrainingGraph::norm_backward(const Threads &threads, const float *x, size_t weight, const BatchRows &rows,
@@ -246,13 +264,14 @@ void TrainingGraph::feed_forward_backward(const Threads &threads, size_t layer, 
     const float *gate_up = t.gate_up.data() + kept * gate_up_stride_;
     const ConstRows dx = branch_gradient(threads, Parameters::kNone, w[Field::FEED_FORWARD_POST_NORM],
                                          begin_at(t.fed_branch, kept * x_stride_), {first, rows}, gradients);
+    const ConstRows activated{compute_, t.activated.data() + kept * hidden * bytes, hidden},
+        normed{compute_, t.normed_again.data() + first * width_ * bytes, width_},
+        dgate_up{compute_, dgate_up_.data(), 2 * hidden};
     if (float *const to = gradient_of(w[Field::DOWN], gradients))
-      gemm_.multiply_transposed(threads, dx, {compute_, t.activated.data() + kept * hidden * bytes, hidden}, rows,
-                                width_, hidden, to, hidden, true);
-    const ConstRows dgate_up{compute_, dgate_up_.data(), 2 * hidden};
-    each_piece(rows, [&](int64_t begin, int64_t count) {
-      gemm_.multiply(threads, dx.from(begin), count, products_[layer].down.backward.panels(), dactivated_.data(),
-                     hidden_stride_, false);
+      gemm_.multiply_transposed(threads, dx, activated, rows, width_, hidden, to, hidden, true);
+    each_piece(rows, piece_, [&](int64_t begin, int64_t count) {
+      multiply_back(threads, products_[layer].down, activated.from(begin), dx.from(begin), count, dactivated_.data(),
+                    hidden_stride_);
       parallel_for(threads, count, row_grain(2 * hidden), [&](int64_t from, int64_t to) {
         for (int64_t r = from; r < to; ++r) {
           const float *gate = gate_up + (begin + r) * gate_up_stride_, *dy = dactivated_.data() + r * hidden_stride_;
@@ -262,13 +281,13 @@ void TrainingGraph::feed_forward_backward(const Threads &threads, size_t layer, 
           });
         }
       });
-      gemm_.multiply(threads, dgate_up.from(begin), count, products_[layer].gate_up.backward.panels(), dnormed_.data(),
-                     x_stride_, false);
+      multiply_back(threads, products_[layer].gate_up, normed.from(begin), dgate_up.from(begin), count, dnormed_.data(),
+                    x_stride_);
       norm_backward(threads, t.middle.data(), w[Field::FEED_FORWARD_NORM], {first + begin, count}, gradients);
     });
     if (trains_matrix(w[Field::GATE]))
-      gemm_.multiply_transposed(threads, dgate_up, {compute_, t.normed_again.data() + first * width_ * bytes, width_},
-                                rows, 2 * hidden, width_, gradients + parameters_[w[Field::GATE]].offset, width_, true);
+      gemm_.multiply_transposed(threads, dgate_up, normed, rows, 2 * hidden, width_,
+                                gradients + parameters_[w[Field::GATE]].offset, width_, true);
   }
 }
 
@@ -278,11 +297,10 @@ void TrainingGraph::attention_backward(const Threads &threads, const BatchLayout
   const Parameters::Layer &w = parameters_.layers()[layer];
   const ConstRows dx = branch_gradient(threads, w[Field::ATTENTION_OUTPUT_BIAS], w[Field::ATTENTION_POST_NORM],
                                        t.branch.data(), {0, rows_}, request.gradients);
+  const ConstRows attended{compute_, t.attended.data(), attended_}, normed{compute_, t.normed.data(), width_};
   if (float *const to = gradient_of(w[Field::ATTENTION_OUTPUT], request.gradients))
-    gemm_.multiply_transposed(threads, dx, {compute_, t.attended.data(), attended_}, rows_, width_, attended_, to,
-                              attended_, true);
-  gemm_.multiply(threads, dx, rows_, products_[layer].attention_output.backward.panels(), dattended_.data(),
-                 attended_stride_, false);
+    gemm_.multiply_transposed(threads, dx, attended, rows_, width_, attended_, to, attended_, true);
+  multiply_back(threads, products_[layer].attention_output, attended, dx, rows_, dattended_.data(), attended_stride_);
 
   std::vector<double> dbeta(static_cast<size_t>(config_.heads));
   tally.supervision.add(attend_streams_gradient(threads, attention(layout, layer, request, t), dattended_.data(),
@@ -298,10 +316,11 @@ void TrainingGraph::attention_backward(const Threads &threads, const BatchLayout
                           qkv_stride_, request.gradients);
   const ConstRows dqkv = narrowed(threads, compute_, dqkv_.data(), qkv_stride_, qkv_, rows_, narrow_qkv_);
   if (trains_matrix(w[Field::Q]))
-    gemm_.multiply_transposed(threads, dqkv, {compute_, t.normed.data(), width_}, rows_, qkv_, width_,
+    gemm_.multiply_transposed(threads, dqkv, normed, rows_, qkv_, width_,
                               request.gradients + parameters_[w[Field::Q]].offset, width_, true);
-  if (layer == lowest_ && !trains(w[Field::ATTENTION_NORM]) && !trained_[parameters_.embedding()]) return;
-  gemm_.multiply(threads, dqkv, rows_, products_[layer].qkv.backward.panels(), dnormed_.data(), x_stride_, false);
+  const bool ends = layer == lowest_ && !trains(w[Field::ATTENTION_NORM]) && !trained_[parameters_.embedding()];
+  multiply_back(threads, products_[layer].qkv, normed, dqkv, rows_, ends ? nullptr : dnormed_.data(), x_stride_);
+  if (ends) return;
   norm_backward(threads, input(layer), w[Field::ATTENTION_NORM], {0, rows_}, request.gradients);
 }
 

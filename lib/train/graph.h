@@ -1,6 +1,6 @@
 // A whole model forward and backward over a batch of sequences, layer by layer. The matrix products of a layer take all
 // rows (tokens of the batch) at once; its attention takes each stream (document) segment by segment. Weights are f32
-// masters; products are made in the type `compute` and summed in f32.
+// masters, or frozen; products are made in the type `compute` and summed in f32.
 #pragma once
 
 #include <array>
@@ -11,6 +11,8 @@
 
 #include "train/batch_attention.h"
 #include "train/graph_rows.h"
+#include "train/lora.h"
+#include "train/matrix_products.h"
 #include "train/parameters.h"
 #include "train/train_config.h"
 
@@ -55,9 +57,10 @@ class TrainingGraph {
   // which products it makes. `keep_bytes`: where the activations of all layers would take more, only the layers' inputs
   // are kept and the rest is computed again, layer by layer. Where `part` is RETRIEVAL, the loss is that of supervised
   // retrievals alone, of the layers whose q is trained; each is fed by the model as it is now, so that no gradient of
-  // one layer reaches another.
+  // one layer reaches another. `lora` may be null; it gets the gradients of its adapters.
   TrainingGraph(const Threads &threads, const Model &model, const Gemm &gemm, const Parameters &parameters,
-                std::vector<bool> trained, NumberType compute, int64_t keep_bytes, TrainedPart part = TrainedPart::ALL);
+                std::vector<bool> trained, NumberType compute, int64_t keep_bytes, TrainedPart part = TrainedPart::ALL,
+                Lora *lora = nullptr);
   // Segment, carry, sinks and memory as these say; until then as the model does. Layers with a window of their own keep
   // it.
   void set_rules(const AttentionRules &rules);
@@ -77,12 +80,13 @@ class TrainingGraph {
   using NormedInput = std::function<void(size_t layer, ConstRows normed)>;
   void each_retrieval_input(const Threads &threads, const BatchLayout &layout, size_t cache_key, const NormedInput &f);
   void clear_cache() { retrieval_inputs_.clear(), lowest_inputs_.clear(); }
-  int64_t bytes() const;  // of activations
+  int64_t bytes() const;  // of packed weights and activations
 
  private:
-  // Forward and backward weights of one product: [in, out] and [out, in].
+  // A matrix, and the first of the parameters that it is made of.
   struct Product {
-    PackedMatrix forward, backward;
+    size_t first;
+    MatrixProducts matrix;
   };
   struct LayerProducts {
     Product qkv, attention_output, gate_up, down;
@@ -116,6 +120,12 @@ class TrainingGraph {
   template <class F>
   void each_buffer(Trace &t, const BatchLayout &layout, int64_t fed, const F &f) const;
   void reserve(const BatchLayout &layout, int threads, bool backward);
+  // y (+)= a product with what adapters add to it; and what dy, the gradient of y, gives them and dx, which is set, or,
+  // where it is null, not asked for.
+  void multiply(const Threads &threads, const Product &product, const ConstRows &x, int64_t rows, float *y,
+                int64_t y_row, bool accumulate = false) const;
+  void multiply_back(const Threads &threads, const Product &product, const ConstRows &x, const ConstRows &dy,
+                     int64_t rows, float *dx, int64_t dx_row) const;
   float *input(size_t layer) { return inputs_[layer % input_count_].data(); }
   Trace &trace(size_t layer) { return traces_[layer < lowest_ ? 0 : (layer - lowest_) % trace_count_]; }
   void weigh_gates();
@@ -175,6 +185,7 @@ class TrainingGraph {
   const Config &config_;
   const Parameters &parameters_;
   const std::vector<bool> trained_;
+  Lora *const lora_;
   const NumberType compute_;
   const int64_t keep_bytes_;
   const Rules &model_rules_;
@@ -183,12 +194,13 @@ class TrainingGraph {
   const int64_t width_, queries_, keys_, qkv_, attended_;  // columns
   const int64_t x_stride_, qkv_stride_, raw_stride_, gate_up_stride_, hidden_stride_, attended_stride_,
       retrieval_stride_;
-  size_t lowest_ = 0;  // layers below it need no backward pass, and share a trace
+  int64_t piece_ = kPiece;  // rows that go through products of the feed-forward together
+  size_t lowest_ = 0;       // layers below it need no backward pass, and share a trace
   bool recomputes_ = false;
   size_t input_count_ = 0, trace_count_ = 0;  // of inputs_ and traces_, in use
 
   std::vector<LayerProducts> products_;
-  Product output_;
+  MatrixProducts output_;
   std::vector<float> gate_weights_;       // [layers][heads]
   std::vector<size_t> retrieval_layers_;  // whose retrievals alone are trained, ascending; else none
   struct Features {
@@ -207,7 +219,7 @@ class TrainingGraph {
   Buffer<float> dnormed_;     // [T][x_stride]
   Buffer<float> dattended_;   // [T][attended_stride]
   Buffer<float> dqkv_;        // [T][qkv_stride]
-  Buffer<float> dactivated_;  // [kPiece or T][hidden_stride]
+  Buffer<float> dactivated_;  // [piece_ or T][hidden_stride]
   Buffer<char> dgate_up_;     // [kChunk or T][2 * hidden] of the compute type
   Buffer<char> narrow_, narrow_qkv_;
   RowSums sums_;

@@ -27,10 +27,9 @@ void TrainingGraph::norm_rows(const Threads &threads, const float *x, size_t wei
 }
 
 void TrainingGraph::embed(const BatchLayout &layout) {
-  const float *table = parameters_.of(parameters_.embedding());
   for (int64_t t = 0; t < rows_; ++t) {
     float *const x = input(0) + t * x_stride_;
-    std::copy_n(table + layout.tokens[t] * width_, width_, x);
+    parameters_.read(parameters_.embedding(), layout.tokens[t], 1, x);
     if (config_.embedding_scale != 1) mix(x, config_.embedding_scale, x, 0, width_, x);
   }
 }
@@ -53,8 +52,7 @@ void TrainingGraph::attend(const Threads &threads, const BatchLayout &layout, si
   Trace &t = trace(layer);
   const Parameters::Layer &w = parameters_.layers()[layer];
   norm_rows(threads, input(layer), w[Field::ATTENTION_NORM], {0, rows_}, t.normed.data());
-  gemm_.multiply(threads, {compute_, t.normed.data(), width_}, rows_, products_[layer].qkv.forward.panels(),
-                 t.qkv.data(), qkv_stride_, false);
+  multiply(threads, products_[layer].qkv, {compute_, t.normed.data(), width_}, rows_, t.qkv.data(), qkv_stride_);
   for (const HeadPart &part : head_parts(layer))
     finish_heads(threads, part, rows_, t.qkv.data() + part.first, qkv_stride_, begin_at(t.raw, part.first),
                  raw_stride_);
@@ -71,11 +69,12 @@ void TrainingGraph::feed_forward(const Threads &threads, size_t layer, int64_t f
   const int64_t hidden = config_.hidden, bytes = bytes_of(compute_), kept = recomputes_ ? 0 : first;
   const bool silu = config_.plans[layer].activation == Activation::SILU;
   const size_t post_norm = parameters_.layers()[layer][Field::FEED_FORWARD_POST_NORM];
-  each_piece(rows, [&](int64_t begin, int64_t count) {
+  each_piece(rows, piece_, [&](int64_t begin, int64_t count) {
     float *gate_up = t.gate_up.data() + (kept + begin) * gate_up_stride_;
     char *activated = t.activated.data() + (kept + begin) * hidden * bytes;
-    gemm_.multiply(threads, {compute_, t.normed_again.data() + (first + begin) * width_ * bytes, width_}, count,
-                   products_[layer].gate_up.forward.panels(), gate_up, gate_up_stride_, false);
+    multiply(threads, products_[layer].gate_up,
+             {compute_, t.normed_again.data() + (first + begin) * width_ * bytes, width_}, count, gate_up,
+             gate_up_stride_);
     parallel_for(threads, count, row_grain(hidden), [&](int64_t from, int64_t to) {
       for (int64_t r = from; r < to; ++r) {
         const float *gate = gate_up + r * gate_up_stride_;
@@ -91,8 +90,7 @@ void TrainingGraph::feed_forward(const Threads &threads, size_t layer, int64_t f
     if (out)
       add_branch(threads, a, count, products_[layer].down, Parameters::kNone, post_norm, t.middle.data() + row, branch,
                  out + row);
-    else if (post_norm != Parameters::kNone)
-      gemm_.multiply(threads, a, count, products_[layer].down.forward.panels(), branch, x_stride_, false);
+    else if (post_norm != Parameters::kNone) multiply(threads, products_[layer].down, a, count, branch, x_stride_);
   });
 }
 

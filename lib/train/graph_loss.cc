@@ -57,7 +57,7 @@ void TrainingGraph::chunk_losses(const Threads &threads, const BatchLayout &layo
   row_losses_.resize(static_cast<size_t>(rows));
   norm_rows(threads, x, norm, of, loss_normed_.data());
   const ConstRows normed{compute_, loss_normed_.data(), width_};
-  gemm_.multiply(threads, normed, rows, output_.forward.panels(), logits_.data(), stride, false);
+  output_.forward(threads, gemm_, normed, rows, logits_.data(), stride, false);
   parallel_for(threads, rows, row_grain(2 * vocabulary), [&](int64_t begin, int64_t end) {
     std::vector<float> capped(static_cast<size_t>(cap > 0 ? vocabulary : 0));  // gradient of a row's capped logits
     for (int64_t r = begin; r < end; ++r) {
@@ -93,7 +93,7 @@ void TrainingGraph::chunk_losses(const Threads &threads, const BatchLayout &layo
   if (trained_[output])
     gemm_.multiply_transposed(threads, dlogits, normed, rows, vocabulary, width_,
                               request.gradients + parameters_[output].offset, width_, true);
-  gemm_.multiply(threads, dlogits, rows, output_.backward.panels(), dnormed_.data(), x_stride_, false);
+  output_.backward(threads, gemm_, dlogits, rows, dnormed_.data(), x_stride_, false);
   norm_backward(threads, x, norm, of, request.gradients);
 }
 
@@ -105,8 +105,7 @@ void TrainingGraph::all_logits(const Threads &threads, float *logits) {
     loss_normed_.reserve(rows * width_ * bytes_of(compute_));
     logits_.reserve(rows * stride);
     norm_rows(threads, input(products_.size()), norm, {first, rows}, loss_normed_.data());
-    gemm_.multiply(threads, {compute_, loss_normed_.data(), width_}, rows, output_.forward.panels(), logits_.data(),
-                   stride, false);
+    output_.forward(threads, gemm_, {compute_, loss_normed_.data(), width_}, rows, logits_.data(), stride, false);
     for (int64_t r = 0; r < rows; ++r) {
       finish_logits(logits_.data() + r * stride);
       std::copy_n(logits_.data() + r * stride, vocabulary, logits + (first + r) * vocabulary);

@@ -62,10 +62,9 @@ void TrainingGraph::add_branch(const Threads &threads, const ConstRows &a, int64
   const float scale = config_.residual_scale;
   if (bias == Parameters::kNone && post_norm == Parameters::kNone && scale == 1) {
     std::memcpy(to, x, static_cast<size_t>(rows * x_stride_) * sizeof(float));
-    gemm_.multiply(threads, a, rows, product.forward.panels(), to, x_stride_, true);
-    return;
+    return multiply(threads, product, a, rows, to, x_stride_, true);
   }
-  gemm_.multiply(threads, a, rows, product.forward.panels(), branch, x_stride_, false);
+  multiply(threads, product, a, rows, branch, x_stride_);
   parallel_for(threads, rows, row_grain(width_), [&](int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; ++r) {
       float *const row = branch + r * x_stride_, *const out = to + r * x_stride_;

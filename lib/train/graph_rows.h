@@ -66,10 +66,10 @@ class RowSums {
   int64_t stride_ = 0;
 };
 
-// f(begin, count) for every kPiece of `rows` rows.
+// f(begin, count) for every `piece` of `rows` rows.
 template <class F>
-void each_piece(int64_t rows, const F &f) {
-  for (int64_t begin = 0; begin < rows; begin += kPiece) f(begin, std::min(kPiece, rows - begin));
+void each_piece(int64_t rows, int64_t piece, const F &f) {
+  for (int64_t begin = 0; begin < rows; begin += piece) f(begin, std::min(piece, rows - begin));
 }
 
 }  // namespace infini

@@ -8,68 +8,128 @@
 #include "base/random.h"
 #include "kernels/kernels.h"
 #include "model/memory_config.h"
+#include "train/graph_rows.h"
 
 namespace infini {
 
-Lora::Lora(const Parameters &parameters, std::vector<size_t> targets, const LoraConfig &config, uint64_t seed)
-    : config_(config) {
+Lora::Lora(const Parameters &parameters, const std::vector<size_t> &targets, const LoraConfig &config,
+           NumberType compute, uint64_t seed)
+    : config_(config), compute_(compute) {
   int64_t size = 0;
   for (const size_t index : targets) {
     const Parameter &p = parameters[index];
-    Target target{index, size, size + round_up(config.rank * p.columns, 16), Buffer<float>(p.size())};
+    Target target{index, size, size + round_up(config.rank * p.columns, 16), 0, p.rows, p.columns};
+    for (size_t i = index; parameters[i].behind; --i) target.row += parameters[i - 1].rows;
     size = target.b + round_up(p.rows * config.rank, 16);
-    std::memcpy(target.base.data(), parameters.of(index), static_cast<size_t>(p.size()) * sizeof(float));
-    targets_.push_back(std::move(target));
+    targets_.push_back(target);
   }
   values_ = Buffer<float>(size);
   gradients_ = Buffer<float>(size);
   Random random(seed);
   for (const Target &t : targets_) {
-    const int64_t columns = parameters[t.parameter].columns;
-    const double deviation = 1 / std::sqrt(static_cast<double>(columns));
-    for (int64_t i = 0; i < config.rank * columns; ++i)
+    const double deviation = 1 / std::sqrt(static_cast<double>(t.columns));
+    for (int64_t i = 0; i < config.rank * t.columns; ++i)
       values_[t.a + i] = static_cast<float>(deviation * random.normal());
   }
-}
-
-void Lora::apply(const Threads &threads, Parameters &parameters) const {
-  const auto scale = static_cast<float>(config_.alpha / config_.rank);
-  for (const Target &t : targets_) {
-    const Parameter &p = parameters[t.parameter];
-    float *weights = parameters.of(t.parameter);
-    parallel_for(threads, p.rows, worth_grain(p.columns * config_.rank), [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) {
-        std::memcpy(weights + i * p.columns, t.base.data() + i * p.columns,
-                    static_cast<size_t>(p.columns) * sizeof(float));
-        for (int64_t r = 0; r < config_.rank; ++r)
-          add_scaled(values_.data() + t.a + r * p.columns, scale * values_[t.b + i * config_.rank + r], p.columns,
-                     weights + i * p.columns);
-      }
-    });
+  const auto first_of = [&](const Target &t) {
+    size_t i = t.parameter;
+    while (parameters[i].behind) --i;
+    return i;
+  };
+  for (size_t begin = 0, end = 0; begin < targets_.size(); begin = end) {
+    const size_t first = first_of(targets_[begin]);
+    while (end < targets_.size() && first_of(targets_[end]) == first) ++end;
+    const auto ranks = static_cast<int64_t>(end - begin) * config.rank;
+    groups_.push_back({first,
+                       std::span(targets_).subspan(begin, end - begin),
+                       ranks,
+                       {compute, targets_[begin].columns, ranks, true},
+                       {compute, ranks, parameters.matrix_rows(first), true}});
   }
 }
 
-void Lora::gradients(const Threads &threads, const Parameters &parameters, const float *of_weights) {
-  const auto scale = static_cast<float>(config_.alpha / config_.rank);
-  for (const Target &t : targets_) {
-    const Parameter &p = parameters[t.parameter];
-    const float *d = of_weights + p.offset;
-    // dB = scale dW A^T, dA = scale B^T dW
-    parallel_for(threads, p.rows, worth_grain(p.columns * config_.rank), [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i)
-        for (int64_t r = 0; r < config_.rank; ++r)
-          gradients_[t.b + i * config_.rank + r] =
-              scale * dot(d + i * p.columns, values_.data() + t.a + r * p.columns, p.columns);
-    });
-    parallel_for(threads, config_.rank, worth_grain(p.size()), [&](int64_t begin, int64_t end) {
-      for (int64_t r = begin; r < end; ++r) {
-        float *to = gradients_.data() + t.a + r * p.columns;
-        std::memset(to, 0, static_cast<size_t>(p.columns) * sizeof(float));
-        for (int64_t i = 0; i < p.rows; ++i)
-          add_scaled(d + i * p.columns, scale * values_[t.b + i * config_.rank + r], p.columns, to);
-      }
-    });
+bool Lora::adapts(size_t parameter) const {
+  return std::ranges::find(targets_, parameter, &Target::parameter) != targets_.end();
+}
+
+void Lora::pack(const Threads &threads) {
+  const int64_t rank = config_.rank;
+  for (Group &group : groups_) {
+    const int64_t ranks = group.ranks;
+    Buffer<float> a(ranks * group.targets[0].columns), b(ranks * group.up.outputs());
+    int64_t at = 0;  // of the target's first rank
+    for (const Target &t : group.targets) {
+      std::copy_n(values_.data() + t.a, rank * t.columns, a.data() + at * t.columns);
+      for (int64_t row = 0; row < t.rows; ++row)
+        std::copy_n(values_.data() + t.b + row * rank, rank, b.data() + (t.row + row) * ranks + at);
+      at += rank;
+    }
+    group.down.pack(threads, a.data());
+    group.up.pack(threads, b.data());
   }
+}
+
+Lora::Group *Lora::find(size_t first) {
+  const auto found = std::ranges::find(groups_, first, &Group::first);
+  return found == groups_.end() ? nullptr : &*found;
+}
+
+// alpha / rank times these rows, as products take them.
+ConstRows Lora::scaled(const Threads &threads, const Group &group, int64_t rows, Buffer<float> &inner,
+                       Buffer<char> &narrow) const {
+  const auto scale = static_cast<float>(config_.alpha / config_.rank);
+  const int64_t stride = round_up(group.ranks, kPanel);
+  mix(inner.data(), scale, inner.data(), 0, rows * stride, inner.data());
+  return narrowed(threads, compute_, inner.data(), stride, group.ranks, rows, narrow);
+}
+
+void Lora::add(const Threads &threads, const Gemm &gemm, size_t first, const ConstRows &x, int64_t rows, float *y,
+               int64_t y_row) {
+  const Group *const group = find(first);
+  if (!group) return;
+  const int64_t stride = round_up(group->ranks, kPanel);
+  inner_.reserve(rows * stride);
+  group->down.forward(threads, gemm, x, rows, inner_.data(), stride, false);
+  group->up.forward(threads, gemm, scaled(threads, *group, rows, inner_, narrow_), rows, y, y_row, true);
+}
+
+void Lora::add_gradients(const Threads &threads, const Gemm &gemm, size_t first, const ConstRows &x,
+                         const ConstRows &dy, int64_t rows, float *dx, int64_t dx_row) {
+  const Group *const group = find(first);
+  if (!group) return;
+  const int64_t stride = round_up(group->ranks, kPanel), rank = config_.rank;
+  int64_t at = 0;  // of the target's first rank
+  inner_.reserve(rows * stride), dinner_.reserve(rows * stride);
+  group->down.forward(threads, gemm, x, rows, inner_.data(), stride, false);
+  group->up.backward(threads, gemm, dy, rows, dinner_.data(), stride, false);
+  const ConstRows inner = scaled(threads, *group, rows, inner_, narrow_),
+                  dinner = scaled(threads, *group, rows, dinner_, dnarrow_);
+  for (const Target &t : group->targets) {
+    gemm.multiply_transposed(threads, without(at, dinner), x, rows, rank, t.columns, gradients_.data() + t.a, t.columns,
+                             true);
+    gemm.multiply_transposed(threads, without(t.row, dy), without(at, inner), rows, t.rows, rank,
+                             gradients_.data() + t.b, rank, true);
+    at += rank;
+  }
+  if (dx) group->down.backward(threads, gemm, dinner, rows, dx, dx_row, true);
+}
+
+void Lora::merge(size_t parameter, int64_t row, int64_t rows, float *values) const {
+  const auto scale = static_cast<float>(config_.alpha / config_.rank);
+  const auto target = std::ranges::find(targets_, parameter, &Target::parameter);
+  if (target == targets_.end()) return;
+  for (int64_t i = 0; i < rows; ++i)
+    for (int64_t r = 0; r < config_.rank; ++r)
+      add_scaled(values_.data() + target->a + r * target->columns,
+                 scale * values_[target->b + (row + i) * config_.rank + r], target->columns,
+                 values + i * target->columns);
+}
+
+int64_t Lora::bytes() const {
+  auto total = static_cast<int64_t>(values_.bytes() + gradients_.bytes() + inner_.bytes() + dinner_.bytes() +
+                                    narrow_.bytes() + dnarrow_.bytes());
+  for (const Group &group : groups_) total += group.down.bytes() + group.up.bytes();
+  return total;
 }
 
 std::vector<Variable> Lora::variables() const {

@@ -14,12 +14,18 @@ bool trains_parameter(const TrainConfig &config, const Parameter &p, bool featur
     case TrainedPart::ATTENTION: return attention;
     case TrainedPart::FEATURES: return feature;
     case TrainedPart::RETRIEVAL: return feature && supervised;
-    case TrainedPart::LORA: return std::ranges::count(config.lora.targets, p.projection) > 0;
     default: return false;
   }
 }
 
 }  // namespace
+
+bool is_frozen(const TrainConfig &config, const Supervisor &supervisor, const TensorSpec &spec) {
+  if (config.part != TrainedPart::LORA && config.part != TrainedPart::GATES) return false;
+  if (spec.role == Role::NORM || spec.role == Role::BIAS) return false;
+  if (spec.role != Role::ATTENTION) return true;
+  return !supervisor.initialises(spec.layer) && config.feature_scale == 1;
+}
 
 std::vector<bool> choose_trained(const TrainConfig &config, const LayerRange &layers, const Supervisor &supervisor,
                                  const Parameters &parameters) {
@@ -40,6 +46,14 @@ std::vector<bool> choose_trained(const TrainConfig &config, const LayerRange &la
     fail(Status::INVALID_ARGUMENT,
          "train.supervised holds no head of the layers that are trained, and no gate is open");
   return trained;
+}
+
+std::vector<size_t> choose_adapted(const TrainConfig &config, const LayerRange &layers, const Parameters &parameters) {
+  std::vector<size_t> adapted;
+  for (int l = layers.first; config.part == TrainedPart::LORA && l <= layers.last; ++l)
+    for (const size_t index : parameters.layers()[l].all())
+      if (std::ranges::count(config.lora.targets, parameters[index].projection) > 0) adapted.push_back(index);
+  return adapted;
 }
 
 std::vector<Variable> choose_variables(const TrainConfig &config, const Parameters &parameters,

@@ -31,7 +31,10 @@ Trainer::Trainer(std::shared_ptr<const Model> model, const TrainConfig &config, 
     : model_(model->for_training()), config_(config), description_(std::move(description)),
       supervisor_(std::move(supervisor)), layers_(trained_layers(config_, model_->config())),
       threads_(threads > 0 ? threads : default_threads()), gemm_(choose_products(config, model_->rules())),
-      compute_(gemm_.choice().training), parameters_(ThreadScope(model_->threads(), threads_), *model_, task),
+      compute_(gemm_.choice().training),
+      parameters_(
+          ThreadScope(model_->threads(), threads_), *model_,
+          [this](const TensorSpec &spec) { return is_frozen(config_, *supervisor_, spec); }, task),
       pool_(std::move(source), lengths ? std::move(lengths) : fixed_lengths(config_, model_->config()), config_.tokens,
             config_.drawn, config_.repeat) {
   const ThreadScope team(model_->threads(), threads_);
@@ -42,14 +45,13 @@ Trainer::Trainer(std::shared_ptr<const Model> model, const TrainConfig &config, 
   optimizer_ =
       std::make_unique<Optimizer>(choose_variables(config_, parameters_, trained_), config_.optimizer, gemm_, compute_);
   if (config_.part == TrainedPart::LORA) {
-    std::vector<size_t> targets;
-    for (size_t i = 0; i < trained_.size(); ++i)
-      if (trained_[i] && i != parameters_.gates()) targets.push_back(i);
-    lora_ = std::make_unique<Lora>(parameters_, targets, config_.lora, config_.seed);
+    lora_ = std::make_unique<Lora>(parameters_, choose_adapted(config_, layers_, parameters_), config_.lora, compute_,
+                                   config_.seed);
+    lora_->pack(team);
     adapter_optimizer_ = std::make_unique<Optimizer>(lora_->variables(), config_.optimizer, gemm_, compute_);
   }
   graph_ = std::make_unique<TrainingGraph>(team, *model_, gemm_, parameters_, trained_, compute_, config_.keep_mb << 20,
-                                           config_.part);
+                                           config_.part, lora_.get());
   gradients_ = Buffer<float>(parameters_.size());
 }
 
@@ -120,6 +122,7 @@ void Trainer::add_gradients(const Threads &threads, Task *task) {
     if (trained_[i])
       std::memset(gradients_.data() + parameters_[i].offset, 0,
                   static_cast<size_t>(parameters_[i].size()) * sizeof(float));
+  if (lora_) std::fill_n(lora_->gradients(), lora_->size(), 0.0f);
   RunRequest request;
   request.gradients = gradients_.data();
   request.loss_scale = total_weight_ > 0 ? 1 / total_weight_ : 0;
@@ -141,7 +144,6 @@ void Trainer::add_gradients(const Threads &threads, Task *task) {
   float *gates = gradients_.data() + parameters_[parameters_.gates()].offset;
   for (int l = 0; l < model_->config().layers; ++l)
     if (!layers_.holds(l)) std::fill_n(gates + l * heads, heads, 0.0f);
-  if (lora_) lora_->gradients(threads, parameters_, gradients_.data());
 }
 
 void Trainer::gradients(Task *task) {
@@ -200,7 +202,7 @@ StepReport Trainer::apply() {
 }
 
 void Trainer::weights_changed(const Threads &threads) {
-  if (lora_) lora_->apply(threads, parameters_);
+  if (lora_) lora_->pack(threads);
   graph_->refresh(threads);
 }
 
@@ -268,7 +270,7 @@ int64_t Trainer::trained_parameters() const {
 
 int64_t Trainer::bytes() const {
   int64_t total = 4 * (parameters_.size() + gradients_.size() + optimizer_->state().size()) + graph_->bytes();
-  if (lora_) total += 8 * lora_->size() + 4 * adapter_optimizer_->state().size();
+  if (lora_) total += lora_->bytes() + 4 * adapter_optimizer_->state().size();
   return total;
 }
 

@@ -31,7 +31,8 @@ struct StepReport {
 
 class Trainer {
  public:
-  // Reads the weights from the model's file; those that the model packed are not needed, and not kept alive.
+  // Reads the weights from the model's file, and the frozen ones whenever they are used; those that the model packed
+  // are not needed, and not kept alive.
   // `description`: all settings as JSON, those of the supervisor too: equal texts mean equal training. `lengths` may be
   // null: sequences are as long as config.segment and config.segments say. INVALID_ARGUMENT for a configuration that
   // does not fit the model.
@@ -82,7 +83,7 @@ class Trainer {
   const SequenceLengths &lengths() const { return pool_.lengths(); }
   std::vector<float> gates() const;  // beta [layers][heads]
   int64_t trained_parameters() const;
-  int64_t bytes() const;  // of weights, gradients, optimizer and activations
+  int64_t bytes() const;  // of weights but frozen ones, gradients, optimizer and activations
   NumberType compute() const { return compute_; }
   const Gemm &gemm() const { return gemm_; }  // of its own products
   const Model &model() const { return *model_; }
@@ -146,7 +147,7 @@ class Trainer {
   const Gemm gemm_;
   const NumberType compute_;
   Parameters parameters_;
-  std::vector<bool> trained_;  // by parameter: gets gradients
+  std::vector<bool> trained_;  // by parameter: gets gradients, beside those of adapters
   std::unique_ptr<Lora> lora_;
   std::unique_ptr<TrainingGraph> graph_;
   std::unique_ptr<Optimizer> optimizer_, adapter_optimizer_;  // of parameters_ and of lora_

@@ -68,6 +68,7 @@ uint64_t Trainer::weights_checksum() const {
   StreamChecksum sum;
   for (size_t i = 0; i < trained_.size(); ++i)
     if (trained_[i]) sum.add(parameters_.of(i), static_cast<size_t>(parameters_[i].size()) * sizeof(float));
+  if (lora_) sum.add(lora_->values(), static_cast<size_t>(lora_->size()) * sizeof(float));
   return sum.value();
 }
 

@@ -97,10 +97,14 @@ void Trainer::restore(const std::string &path, Task *task) {
     file.read(section, {std::span(reinterpret_cast<std::byte *>(values.data()), static_cast<size_t>(floats) * 4)});
     return values;
   };
-  int64_t count = 0;
-  for (size_t i = 0; i < trained_.size(); ++i)
+  // Before version 0.1 came out, checkpoints also held the weights that adapters had changed.
+  int64_t count = 0, with_adapted = 0;
+  for (size_t i = 0; i < trained_.size(); ++i) {
     if (trained_[i]) count += parameters_[i].size();
-  const Buffer<float> values = read("values", count);
+    if (trained_[i] || (lora_ && lora_->adapts(i))) with_adapted += parameters_[i].size();
+  }
+  const bool holds_adapted = file.entry("values").size == static_cast<uint64_t>(with_adapted) * sizeof(float);
+  const Buffer<float> values = read("values", holds_adapted ? with_adapted : count);
   Buffer<float> state = read("optimizer", optimizer_->state().size());
   Buffer<float> adapters, adapter_state;
   if (lora_) {
@@ -112,9 +116,8 @@ void Trainer::restore(const std::string &path, Task *task) {
   const Change change(*this);
   const float *next = values.data();
   for (size_t i = 0; i < trained_.size(); ++i) {
-    if (!trained_[i]) continue;
-    std::copy_n(next, parameters_[i].size(), parameters_.of(i));
-    next += parameters_[i].size();
+    if (trained_[i]) std::copy_n(next, parameters_[i].size(), parameters_.of(i));
+    if (trained_[i] || (holds_adapted && lora_ && lora_->adapts(i))) next += parameters_[i].size();
   }
   std::swap(optimizer_->state(), state);
   optimizer_->set_steps(steps);
@@ -146,7 +149,10 @@ Parameters::FileForm Trainer::file_form(TensorType type) const {
   std::vector<bool> changed = trained_;
   if (config_.feature_scale != 1)
     for (const Parameters::Layer &w : parameters_.layers()) changed[w[Field::Q]] = changed[w[Field::K]] = true;
-  return {std::move(changed), type, file_memory()};
+  if (!lora_) return {std::move(changed), type, file_memory()};
+  for (size_t i = 0; i < changed.size(); ++i) changed[i] = changed[i] || lora_->adapts(i);
+  return {std::move(changed), type, file_memory(),
+          [this](size_t index, int64_t row, int64_t rows, float *values) { lora_->merge(index, row, rows, values); }};
 }
 
 Gguf Trainer::gguf(TensorType type) const { return parameters_.gguf(*model_, file_form(type)); }

@@ -359,14 +359,15 @@ class Continue(TrainTest):
     def test_a_checkpoint_of_an_earlier_version(self):
         """Version 0.1 of November 2026, before its first release, stopped after step 4, and made 8 steps in one go."""
         folder = SOURCE / "tests/fixtures/checkpoints"
-        state, out = self.folder / "1.state", self.folder / "1.gguf"
-        shutil.copy(folder / state.name, state)
-        said, _ = self.run_command("train", folder / "model.gguf", "--description", folder / "training.json", "--steps", 8,
-                                   "--checkpoint", state, "--out", out)
-        self.assertIn("goes on after step 4", said)
-        weights = [struct.unpack("<18000f", file.read_bytes()[-72000:]) for file in (folder / out.name, out, folder / "model.gguf")]
-        self.assertLess(max(abs(a - b) for a, b in zip(*weights[:2])), 3e-4)
-        self.assertGreater(max(abs(a - b) for a, b in zip(*weights[1:])), 1e-3)
+        for name, description in (("1", "training"), ("lora", "lora")):  # that of adapters also holds what they had changed
+            state, out = self.folder / f"{name}.state", self.folder / f"{name}.gguf"
+            shutil.copy(folder / state.name, state)
+            said, _ = self.run_command("train", folder / "model.gguf", "--description", folder / f"{description}.json", "--steps", 8,
+                                       "--checkpoint", state, "--out", out)
+            self.assertIn("goes on after step 4", said)
+            weights = [struct.unpack("<18000f", file.read_bytes()[-72000:]) for file in (folder / out.name, out, folder / "model.gguf")]
+            self.assertLess(max(abs(a - b) for a, b in zip(*weights[:2])), 3e-4)
+            self.assertGreater(max(abs(a - b) for a, b in zip(*weights[1:])), 1e-3)
 
     def test_an_interrupt_before_the_first_step(self):
         process = subprocess.Popen([COMMAND, *self.command("none"), "--tokens", "10000000"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)

@@ -94,7 +94,7 @@ public final class Trainer implements AutoCloseable {
    * @param parameters of the model
    * @param trainedParameters of these, those that are trained
    * @param compute number type of products, "f32" or "bf16"
-   * @param bytes of weights, gradients, optimizer and activations
+   * @param bytes of weights but those that stay in the model's file, gradients, optimizer and activations
    * @param segment tokens of a segment
    * @param segments segments of a sequence
    * @param training every field of the description's "training", as Java's own values
