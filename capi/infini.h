@@ -382,6 +382,15 @@ INFINI_API infini_status infini_session_feed_text(infini_session *session, const
    CANCELLED         as in infini_session_feed: the last message that was being read is the turn that is open */
 INFINI_API infini_status infini_session_chat(infini_session *session, const char *messages_json, infini_task *task);
 
+/* Gives the tokens that infini_session_chat would read, for a caller who reads them himself, as in parts between which
+   others have their turn: all of them go to infini_session_feed, then infini_session_start_generation is called. The
+   turn is begun once the buffer has taken the tokens; where nothing of it is read, the next chat begins where this one
+   did.
+   INVALID_ARGUMENT, UNSUPPORTED, STATE  as in infini_session_chat; nothing has changed
+   BUFFER_TOO_SMALL  see Buffers above; nothing has changed; capacity and *size count tokens */
+INFINI_API infini_status infini_session_chat_tokens(infini_session *session, const char *messages_json, int32_t *buffer,
+                                                    size_t capacity, size_t *size);
+
 /* Receives generated text: whole UTF-8 characters, not ended by a zero byte, valid during the call. Returns 0 to
    go on, anything else to stop. */
 typedef int (*infini_text_callback)(void *user_data, const char *text, size_t text_size);

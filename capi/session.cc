@@ -39,6 +39,15 @@ infini_status infini_session_chat(infini_session *session, const char *messages_
   });
 }
 
+infini_status infini_session_chat_tokens(infini_session *session, const char *messages_json, int32_t *buffer,
+                                         size_t capacity, size_t *size) {
+  return guard([&] {
+    Session &stream = of(session);
+    const Session::ChatTurn turn = stream.chat_turn(read_chat_messages(&need(messages_json, "messages_json")));
+    if (give(std::span(turn.tokens), buffer, capacity, size)) stream.begin_turn(turn);
+  });
+}
+
 infini_status infini_session_generate(infini_session *session, infini_text_callback callback, void *user_data,
                                       infini_task *task) {
   return guard([&] {

@@ -81,4 +81,19 @@ public sealed partial class Session
     public Task ChatJsonAsync(string messagesJson, IProgress<WorkProgress>? progress = null,
                               CancellationToken cancellation = default) =>
         LongAsync((session, task) => Native.infini_session_chat(session, messagesJson, task), progress, cancellation);
+
+    /// <summary>The tokens that <see cref="ChatJson"/> would read, for who reads them in parts, between which others have their turn:
+    /// all of them by <see cref="Feed(ReadOnlySpan{int}, IProgress{WorkProgress}, CancellationToken)"/>, and then
+    /// <see cref="StartGeneration"/>. The turn begins here; where nothing of it is read, the next one does.</summary>
+    /// <param name="messagesJson">As there.</param>
+    /// <returns>The tokens.</returns>
+    /// <exception cref="InfiniException">As there; nothing has changed.</exception>
+    public unsafe int[] ChatTokensJson(string messagesJson)
+    {
+        using (turn.Take())
+        {
+            return Model.Tokens((nuint)messagesJson.Length + 256, (buffer, capacity, size) => Native.infini_session_chat_tokens(
+                Handle, messagesJson, buffer, capacity, size));
+        }
+    }
 }

@@ -372,10 +372,10 @@ public sealed unsafe class Model : IDisposable
     // The flags of infini.h: INFINI_TOKENS_SPECIAL and _START, INFINI_CHAT_FIRST and _REPLY are bits 1 and 2.
     private static int Flags(bool first, bool second) => (first ? 1 : 0) | (second ? 2 : 0);
 
-    private delegate int Tokenizer(int* buffer, nuint capacity, nuint* size);
+    internal delegate int Tokenizer(int* buffer, nuint capacity, nuint* size);
 
     // What a call gives whose size is not known, but guessed.
-    private static int[] Tokens(nuint size, Tokenizer fill)
+    internal static int[] Tokens(nuint size, Tokenizer fill)
     {
         while (true)
         {

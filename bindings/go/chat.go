@@ -40,6 +40,23 @@ func (s *Session) ChatJSON(ctx context.Context, messagesJSON string) error {
 	})
 }
 
+// ChatTokensJSON returns the tokens that ChatJSON would read, for who reads them in parts, between which others have their
+// turn: all of them by Feed, and then StartGeneration. The turn begins here; where nothing of it is read, the next one does.
+//
+// Errors: Unsupported, InvalidArgument, State, as for Chat; then nothing has changed.
+func (s *Session) ChatTokensJSON(messagesJSON string) (tokens []int32, err error) {
+	if err := noZero(messagesJSON); err != nil {
+		return nil, err
+	}
+	err = s.call(func(session uintptr) (err error) {
+		tokens, err = tokensOf(len(messagesJSON), func(b []int32, n *uint64) error {
+			return native.Infini_session_chat_tokens(session, messagesJSON, b, n)
+		})
+		return err
+	})
+	return
+}
+
 // ChatTokens returns messages as tokens, as Session.Chat would read them. first: they begin the conversation; reply: the
 // tokens end with the opening of the assistant's turn.
 //

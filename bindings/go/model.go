@@ -153,16 +153,23 @@ func (m *Model) Tokenize(text string, special, start bool) ([]int32, error) {
 
 // tokens gets the tokens of so many bytes: hardly a text has more.
 func (m *Model) tokens(bytes int, fill func(model uintptr, b []int32, n *uint64) error) ([]int32, error) {
-	tokens := make([]int32, bytes+16)
-	var size uint64
-	err := m.call(func(model uintptr) error {
-		err := fill(model, tokens, &size)
-		if errors.Is(err, BufferTooSmall) {
-			tokens = make([]int32, size)
-			err = fill(model, tokens, &size)
-		}
+	var tokens []int32
+	err := m.call(func(model uintptr) (err error) {
+		tokens, err = tokensOf(bytes, func(b []int32, n *uint64) error { return fill(model, b, n) })
 		return err
 	})
+	return tokens, err
+}
+
+// tokensOf asks for tokens, of which there are hardly more than so many.
+func tokensOf(expected int, fill func(b []int32, n *uint64) error) ([]int32, error) {
+	tokens := make([]int32, expected+16)
+	var size uint64
+	err := fill(tokens, &size)
+	if errors.Is(err, BufferTooSmall) {
+		tokens = make([]int32, size)
+		err = fill(tokens, &size)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -41,6 +41,14 @@ class Session {
   // since the last call is closed; what begins a conversation is given at its beginning: after reset(), a memory alone,
   // or a rewind to before it. After CANCELLED the turn that was being read is the open one.
   void chat(const std::vector<ChatMessage> &messages, Task *task = nullptr);
+  // The same for a caller who reads the tokens himself, as in parts: what chat() would read; then begin_turn(), all of
+  // the tokens, and start_generation().
+  struct ChatTurn {
+    std::vector<int32_t> tokens;
+    int64_t unknown_bytes = 0;
+  };
+  ChatTurn chat_turn(const std::vector<ChatMessage> &messages) const;
+  void begin_turn(const ChatTurn &turn);
   int64_t chat_begin() const;     // position at which the conversation began; -1: there is none
   int64_t unknown_bytes() const;  // of characters without tokens, skipped or replaced since the stream began
   // Feeds and gives the logits after each token: logits is [tokens, vocabulary].

@@ -38,20 +38,35 @@ std::vector<int32_t> Session::encode(std::string_view text, Tokenizer::Encode ho
   return model_->tokenizer().encode(text, how, &impl_->generation.unknown_bytes);
 }
 
-void Session::chat(const std::vector<ChatMessage> &messages, Task *task) {
+Session::ChatTurn Session::chat_turn(const std::vector<ChatMessage> &messages) const {
   if (messages.empty()) fail(Status::INVALID_ARGUMENT, "there are no messages");
-  const int64_t begin = position();
-  int64_t &chat_begin = impl_->generation.chat_begin;
-  const ChatPosition stands = {.reply = true, .first = chat_begin < 0, .start = begin == 0, .open = chat_begin >= 0};
+  const int64_t begin = impl_->generation.chat_begin;
+  const bool open = begin >= 0 && position() > begin;  // not where a turn was begun, and nothing of it was read
+  const ChatPosition stands = {.reply = true, .first = !open, .start = position() == 0, .open = open};
   const ChatText chat = chat_text(model_->tokenizer(), messages, stands);
-  const std::vector<int32_t> tokens = encode(chat.text, chat.encode(stands.start));
+  Tokenizer::Encode how = chat.encode(stands.start);
+  how.unknown = impl_->settings.unknown;
+  ChatTurn turn;
+  turn.tokens = model_->tokenizer().encode(chat.text, how, &turn.unknown_bytes);
+  return turn;
+}
+
+void Session::begin_turn(const ChatTurn &turn) {
+  impl_->generation.unknown_bytes += turn.unknown_bytes;
+  int64_t &begin = impl_->generation.chat_begin;
+  if (begin < 0) begin = position();
+}
+
+void Session::chat(const std::vector<ChatMessage> &messages, Task *task) {
+  const ChatTurn turn = chat_turn(messages);
+  const int64_t before = position(), begun = impl_->generation.chat_begin;
+  begin_turn(turn);
   try {
-    ingest(tokens, task, {});
+    ingest(turn.tokens, task, {});
   } catch (...) {
-    if (chat_begin < 0 && position() > begin) chat_begin = begin;  // a turn is open, though it is not all there
+    if (position() == before) impl_->generation.chat_begin = begun;  // else a turn is open, though it is not all there
     throw;
   }
-  if (chat_begin < 0) chat_begin = begin;
   start_generation();
 }
 

@@ -325,10 +325,12 @@ static void call_session(void) {
       if (once_in(3)) got(infini_session_reset(*slot));
       else BUFFER_CALLS(char, infini_session_info_json(*slot, b, n, &size));
       break;
-    case 18:
-      chats_read +=
-          got(infini_session_chat(*slot, chats[draw(sizeof chats / sizeof *chats)], PICK(tasks))) == INFINI_OK;
+    case 18: {
+      const char *const messages = chats[draw(sizeof chats / sizeof *chats)];
+      if (once_in(3)) BUFFER_CALLS(int32_t, infini_session_chat_tokens(*slot, messages, b, n, &size));
+      else chats_read += got(infini_session_chat(*slot, messages, PICK(tasks))) == INFINI_OK;
       break;
+    }
     case 17: got(infini_session_feed(*slot, tokens, n_tokens, PICK(tasks))); break;
   }
   free(exact);

@@ -135,6 +135,7 @@ static void check_sessions(void) {
   CHECK_NULL(infini_session_feed(NULL, &token, 1, NULL), "session");
   CHECK_NULL(infini_session_feed_text(NULL, "a", 1, NULL), "session");
   CHECK_NULL(infini_session_chat(NULL, "[]", NULL), "session");
+  CHECK_NULL(infini_session_chat_tokens(NULL, "[]", NULL, 0, NULL), "session");
   CHECK_NULL(infini_session_generate(NULL, stop, NULL, NULL), "session");
   CHECK_NULL(infini_session_next_text(NULL, NULL, NULL, 0, NULL), "session");
   CHECK_NULL(infini_session_next(NULL, NULL, &sampled), "session");
@@ -174,6 +175,7 @@ static void check_sessions(void) {
   CHECK_OK(infini_session_feed(session, NULL, 0, NULL));
   CHECK_NULL(infini_session_feed_text(session, NULL, 1, NULL), "text");
   CHECK_NULL(infini_session_chat(session, NULL, NULL), "messages_json");
+  CHECK_NULL(infini_session_chat_tokens(session, NULL, NULL, 0, NULL), "messages_json");
   CHECK_NULL(infini_session_generate(session, NULL, NULL, NULL), "callback");
   CHECK_NULL(infini_session_next_text(session, NULL, NULL, 8, NULL), "buffer");
   CHECK_NULL(infini_session_feed_logits(session, NULL, 1, NULL, numbers, 512, NULL), "tokens");

@@ -461,6 +461,19 @@ TEST_CASE("the open turn goes with a snapshot, a fork, a rewind and a reset") {
   session.rewind(0);
   CHECK(read_by(session, question) == opening);
 
+  // Read in parts by the caller; of a turn that was begun and not read, nothing is left.
+  infini::Session whole(model, short_answers()), parts(model, short_answers());
+  for (const Messages &messages : {question, more}) {
+    parts.begin_turn(parts.chat_turn({{"user", "what is not read"}}));
+    const infini::Session::ChatTurn read = parts.chat_turn(messages);
+    parts.begin_turn(read);
+    for (const int32_t token : read.tokens) parts.feed({&token, 1});
+    parts.start_generation();
+    whole.chat(messages);
+    CHECK((parts.position() == whole.position() && parts.chat_begin() == 0));
+    CHECK(answer(parts) == answer(whole));
+  }
+
   // Behind other text a conversation begins too; a memory alone has none.
   infini::Session behind(model, short_answers());
   behind.feed_text("a");

@@ -34,6 +34,14 @@ public sealed class ChatTests
         again.ChatJson("""[{"role": "user", "content": [{"type": "text", "text": "And Tom?"}], "name": "x"}]""");
         Assert.Equal(session.Position, again.Position);
         Assert.Equal(string.Concat(session.Generate()), string.Concat(again.Generate()));
+
+        const string more = """[{"role": "user", "content": "Tell me more."}]""";
+        session.ChatJson(more);
+        foreach (int[] part in again.ChatTokensJson(more).Chunk(5)) again.Feed(part);
+        again.StartGeneration();
+        Assert.Equal(session.Position, again.Position);
+        Assert.Equal(string.Concat(session.Generate()), string.Concat(again.Generate()));
+        Fails(Status.InvalidArgument, "", () => again.ChatTokensJson("[]"));
     }
 
     [Fact]

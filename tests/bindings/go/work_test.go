@@ -401,6 +401,19 @@ func TestChatIsOneCall(t *testing.T) {
 	if info := must(s.Info())(t); info.ChatBegin != 0 {
 		t.Errorf("%+v", info)
 	}
+	other = must(s.Fork())(t)
+	defer other.Close()
+	check(t, s.ChatJSON(background, written))
+	tokens := must(other.ChatTokensJSON(written))(t)
+	for i := range tokens {
+		check(t, other.Feed(background, tokens[i:i+1]))
+	}
+	check(t, other.StartGeneration())
+	if a, b := must(s.Next(background))(t), must(other.Next(background))(t); a != b || a == "" {
+		t.Errorf("%q and %q", a, b)
+	}
+	_, err = other.ChatTokensJSON("[]")
+	fails(t, err, infini.InvalidArgument, "")
 	if text := must(model.ApplyChat(first[1:], true, true))(t); !strings.HasPrefix(text, "<|user|>\nWho is Lily?</s>") {
 		t.Errorf("%q", text)
 	}

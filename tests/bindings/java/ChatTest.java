@@ -17,6 +17,7 @@ import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.Arrays;
 import java.util.List;
 import java.util.regex.Pattern;
 import java.util.stream.Collectors;
@@ -47,6 +48,16 @@ class ChatTest extends Support {
       assertEquals(byHand.position(), session.position());
       byHand.startGeneration();
       assertEquals(reply(byHand), reply(session));
+      try (Session inParts = session.fork()) {
+        String more = "[{\"role\": \"user\", \"content\": \"Tell me more.\"}]";
+        session.chatJson(more, null);
+        int[] tokens = inParts.chatTokensJson(more);
+        for (int i = 0; i < tokens.length; i += 5) inParts.feed(Arrays.copyOfRange(tokens, i, Math.min(i + 5, tokens.length)));
+        inParts.startGeneration();
+        assertEquals(session.position(), inParts.position());
+        assertEquals(reply(session), reply(inParts));
+        fails(Status.INVALID_ARGUMENT, "", () -> inParts.chatTokensJson("[]"));
+      }
       session.reset();
       session.chatJson("[{\"role\": \"system\", \"content\": [{\"type\": \"text\", \"text\": \"Be \\\"brief\\\".\\n\"}]},"
           + " {\"role\": \"user\", \"content\": \"Who is Lily? 😀\", \"name\": \"x\"}]", null);

@@ -965,6 +965,44 @@ _gostring_ _wrap_infini_session_chat_native_4973874a6275e52b(infini_session *_sw
 }
 
 
+_gostring_ _wrap_infini_session_chat_tokens_native_4973874a6275e52b(infini_session *_swig_go_0, _gostring_ _swig_go_1, _goslice_ _swig_go_2, long long *_swig_go_3) {
+  infini_session *arg1 = (infini_session *) 0 ;
+  char *arg2 = (char *) 0 ;
+  int32_t *arg3 = (int32_t *) 0 ;
+  size_t arg4 ;
+  size_t *arg5 = (size_t *) 0 ;
+  infini_status result;
+  _gostring_ _swig_go_result;
+  
+  arg1 = *(infini_session **)&_swig_go_0; 
+  
+  arg2 = (char *)malloc(_swig_go_1.n + 1);
+  memcpy(arg2, _swig_go_1.p, _swig_go_1.n);
+  arg2[_swig_go_1.n] = '\0';
+  
+  {
+    arg3 = (int32_t *)_swig_go_2.array;
+    arg4 = (size_t)_swig_go_2.len;
+  }
+  arg5 = *(size_t **)&_swig_go_3; 
+  
+  result = (infini_status)infini_session_chat_tokens(arg1,(char const *)arg2,arg3,arg4,arg5);
+  {
+    _swig_go_result.p = NULL;
+    _swig_go_result.n = 0;
+    if (result != INFINI_OK) {
+      const char *message = result == INFINI_END ? "" : infini_last_error();
+      size_t room = strlen(message) + 32;
+      _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
+      if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
+      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %d %s", (int)result, infini_last_os_error(), message);
+    }
+  }
+  free(arg2); 
+  return _swig_go_result;
+}
+
+
 _gostring_ _wrap_infini_session_next_text_native_4973874a6275e52b(infini_session *_swig_go_0, infini_task *_swig_go_1, _goslice_ _swig_go_2, long long *_swig_go_3) {
   infini_session *arg1 = (infini_session *) 0 ;
   infini_task *arg2 = (infini_task *) 0 ;

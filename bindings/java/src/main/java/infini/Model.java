@@ -406,7 +406,7 @@ public final class Model implements AutoCloseable {
     int write(long model, byte[] buffer, long[] size);
   }
 
-  private interface TokenWriter {
+  interface TokenWriter {
     int write(long model, int[] buffer, long[] size);
   }
 
@@ -419,18 +419,21 @@ public final class Model implements AutoCloseable {
   }
 
   private int[] tokens(int expected, TokenWriter writer) {
+    return handle.call(this, model -> tokensOf(model, expected, writer));
+  }
+
+  /** Asks an object for tokens, of which there are hardly more than so many. */
+  static int[] tokensOf(long object, int expected, TokenWriter writer) {
     long[] size = {0};
-    return handle.call(this, model -> {
-      int[] tokens = new int[Math.addExact(expected, 16)];
-      try {
-        writer.write(model, tokens, size);
-      } catch (InfiniException e) {
-        if (e.status() != Status.BUFFER_TOO_SMALL) throw e;
-        tokens = new int[Math.toIntExact(size[0])];
-        writer.write(model, tokens, size);
-      }
-      return Arrays.copyOf(tokens, (int) size[0]);
-    });
+    int[] tokens = new int[Math.addExact(expected, 16)];
+    try {
+      writer.write(object, tokens, size);
+    } catch (InfiniException e) {
+      if (e.status() != Status.BUFFER_TOO_SMALL) throw e;
+      tokens = new int[Math.toIntExact(size[0])];
+      writer.write(object, tokens, size);
+    }
+    return Arrays.copyOf(tokens, (int) size[0]);
   }
 
   private String text(Writer writer) {

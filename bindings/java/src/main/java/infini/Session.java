@@ -232,6 +232,20 @@ public final class Session implements AutoCloseable {
   }
 
   /**
+   * The tokens that {@link #chatJson} would read, for who reads them in parts, between which others have their turn: all of them by
+   * {@link #feed(int[], Task)}, and then {@link #startGeneration}. The turn begins here; where nothing of it is read, the next
+   * one does.
+   *
+   * @param messagesJson as in {@link #chatJson}
+   * @return the tokens
+   * @throws InfiniException as {@link #chatJson}, but for CANCELLED; nothing has changed
+   */
+  public int[] chatTokensJson(String messagesJson) {
+    return call(session -> Model.tokensOf(session, messagesJson.length(), (s, buffer, size) ->
+        Native.infini_session_chat_tokens(s, messagesJson, buffer, size)));
+  }
+
+  /**
    * Generates until at least one whole character is ready.
    *
    * @return as {@link #nextText(Task)}
