@@ -73,7 +73,7 @@ internal sealed class OpenAi(string modelName, Sessions sessions, Work work, lon
                 var (fresh, digest) = NewMessages(messages, client.Known);
                 client.Known = ""; // until they are read
                 string written = "[" + string.Join(',', fresh.Select(message => message.GetRawText())) + "]";
-                await work.ReadChat(context, session, written, memory == "", cancelled);
+                await work.ReadChat(context, session, written, cancelled);
                 client.Known = digest;
             }, () =>
             {

@@ -188,7 +188,7 @@ internal class Service : IDisposable
             string messages = Json.MessagesOf(await Body(context).ToArrayAsync(Ending));
             return await client.Use(context, Ending, (session, cancelled) => work.Do(context, cancelled, async either =>
             {
-                await work.ReadChat(context, session, messages, false, either);
+                await work.ReadChat(context, session, messages, either);
                 return await new Events(context.Response, work).Generate(session, either);
             }));
         });

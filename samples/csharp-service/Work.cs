@@ -50,17 +50,19 @@ internal sealed class Work(Model model, Settings settings)
         Read(context, session, text, cancelled, () => model.Tokenize(text, start: session.Position == 0),
              () => session.FeedAsync(text, null, cancelled));
 
-    /// <summary>Reads messages into a session.</summary>
-    /// <param name="once">The conversation does not go on later: then nobody must know that it has begun.</param>
-    internal Task ReadChat(HttpContext context, Session session, string messages, bool once, CancellationToken cancelled) =>
-        Read(context, session, messages, cancelled, once ? () => model.ChatTokensJson(messages) : null,
-             () => session.ChatJsonAsync(messages, null, cancelled));
+    /// <summary>Reads messages into a session, and begins the reply.</summary>
+    internal async Task ReadChat(HttpContext context, Session session, string messages, CancellationToken cancelled)
+    {
+        await Read(context, session, messages, cancelled, () => session.ChatTokensJson(messages),
+                   () => session.ChatJsonAsync(messages, null, cancelled));
+        session.StartGeneration();
+    }
 
     // Reads a text in pieces, between which others have their turn. Where its tokens cannot be told before, it is read whole.
-    private async Task Read(HttpContext context, Session session, string text, CancellationToken cancelled, Func<int[]>? split,
+    private async Task Read(HttpContext context, Session session, string text, CancellationToken cancelled, Func<int[]?> split,
                             Func<Task> whole)
     {
-        int[]? tokens = split is null ? null : Try(split, null); // what is wrong with it, whole says
+        int[]? tokens = Try(split, null); // what is wrong with it, whole says
         int count = tokens?.Length ?? Try(() => model.CountTokens(text), 0);
         if (count > maxPrompt)
             throw new Refusal(400, "CONTEXT_LENGTH_EXCEEDED", $"the request has {count} tokens to read, but may have {maxPrompt}");

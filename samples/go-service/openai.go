@@ -266,12 +266,8 @@ func (s *service) reply(reply *reply, memory string, options infini.Options, mes
 			if err != nil {
 				return err
 			}
-			var split func(string) ([]int32, error)
-			if memory == "" { // a conversation that goes on later must know that it has begun
-				split = func(text string) ([]int32, error) { return s.model.ChatTokensJSON(text, true, true) }
-			}
 			return s.write(reply, c.session, func() error {
-				if err := s.read(e, c.session, string(written), split, c.session.ChatJSON); err != nil {
+				if err := s.readChat(e, c.session, string(written)); err != nil {
 					return err
 				}
 				c.known = digest

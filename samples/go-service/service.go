@@ -200,7 +200,7 @@ func (s *service) serveSession(e *exchange, c *client, id, call string) error {
 		}
 		return c.use(e, func() error {
 			return s.work(e, func() error {
-				if err := s.read(e, c.session, messages, nil, c.session.ChatJSON); err != nil {
+				if err := s.readChat(e, c.session, messages); err != nil {
 					return err
 				}
 				return s.generate(e, c.session)
@@ -538,10 +538,7 @@ func (s *service) work(e *exchange, do func() error) error {
 // read reads a text in pieces, between which others have their turn. Where its tokens cannot be told before, it is read whole.
 func (s *service) read(e *exchange, session *infini.Session, text string, split func(string) ([]int32, error),
 	whole func(context.Context, string) error) error {
-	var tokens []int32
-	if split != nil {
-		tokens, _ = split(text) // what is wrong with it, whole says
-	}
+	tokens, _ := split(text) // what is wrong with it, whole says
 	count := len(tokens)
 	if tokens == nil {
 		count, _ = s.model.TokenCount(text, false, false)
@@ -578,6 +575,14 @@ func (s *service) read(e *exchange, session *infini.Session, text string, split 
 		}
 	}
 	return nil
+}
+
+// readChat reads messages, and begins the reply.
+func (s *service) readChat(e *exchange, session *infini.Session, messages string) error {
+	if err := s.read(e, session, messages, session.ChatTokensJSON, session.ChatJSON); err != nil {
+		return err
+	}
+	return session.StartGeneration()
 }
 
 // plain splits a text that is read into a session.

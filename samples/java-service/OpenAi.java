@@ -113,7 +113,7 @@ final class OpenAi {
           String digest = newMessages(messages, client.known, fresh);
           client.known = ""; // until they are read
           String written = Requests.JSON.toJson(fresh);
-          work.readChat(connection, client.session, written, memory.isEmpty(), call);
+          work.readChat(connection, client.session, written, call);
           client.known = digest;
         }, () -> {
           if (Work.attempt(client.session::position, begun) != begun) sessions.keep(name, client);

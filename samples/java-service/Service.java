@@ -211,7 +211,7 @@ final class Service {
         client.inTurn(use -> {
           connection.whenLeft(() -> use.end(Refusal.left()));
           work.act(connection, use, () -> {
-            work.readChat(connection, client.session, messages, false, use);
+            work.readChat(connection, client.session, messages, use);
             generate(connection, client.session, use);
           });
         });

@@ -78,15 +78,15 @@ final class Work {
         () -> session.feed(text, call.task));
   }
 
-  /** Reads messages into a session. once: the conversation does not go on later, and nobody must know that it has begun. */
-  void readChat(Connection connection, Session session, String messages, boolean once, Client.Call call) {
-    read(connection, session, messages, call, once ? () -> model.chatTokensJson(messages, true, true) : null,
-        () -> session.chatJson(messages, call.task));
+  /** Reads messages into a session, and begins the reply. */
+  void readChat(Connection connection, Session session, String messages, Client.Call call) {
+    read(connection, session, messages, call, () -> session.chatTokensJson(messages), () -> session.chatJson(messages, call.task));
+    session.startGeneration();
   }
 
   /** Reads a text in pieces, between which others have their turn. Where its tokens cannot be told before, it is read whole. */
   private void read(Connection connection, Session session, String text, Client.Call call, Supplier<int[]> split, Runnable whole) {
-    int[] tokens = split == null ? null : attempt(split, null); // what is wrong with it, whole says
+    int[] tokens = attempt(split, null); // what is wrong with it, whole says
     int count = tokens != null ? tokens.length : attempt(() -> model.tokenCount(text, false, false), 0);
     if (count > maxPrompt)
       throw new Refusal(400, "CONTEXT_LENGTH_EXCEEDED", "the request has " + count + " tokens to read, but may have " + maxPrompt);

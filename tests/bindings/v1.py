@@ -147,7 +147,7 @@ def check_memories(command, model, store):
 def check_turn(service):
     """Reading what is new and writing the reply is one turn of the memory: nothing of another request comes between."""
     position = lambda name: service.sessions()['/sessions/memory:' + name][0]
-    book = {'messages': says('Lily has a dog. ' * 4000), 'max_tokens': 3, 'temperature': 0, 'logit_bias': {'2': -100}}
+    book = {'messages': says('Lily has a dog. ' * 8000), 'max_tokens': 3, 'temperature': 0, 'logit_bias': {'2': -100}}
     for name in ('alone', 'turn'):
         chat(service, says('Who is Lily?'), memory=name)
     begun = position('turn')
@@ -166,6 +166,8 @@ def check_turn(service):
             lambda: chat(service, says('And Tom?'), memory='turn')['usage']['total_tokens'],
             lambda: service.call('POST', '/v1/memories/turn/feed', b'The sun is hot.') and 0)]
         for thread in threads: thread.start()
+        chat(service, says('Who is Lily?'), memory='short')  # is answered while the book is read
+        assert service.sessions()['/sessions/memory:turn'][1] and not answers, answers
         status, answer = answer_of(connection)
         for thread in threads: thread.join()
     usage = answer['usage']
@@ -173,7 +175,7 @@ def check_turn(service):
     fed = position('alone')
     service.call('POST', '/v1/memories/alone/feed', b'The sun is hot.')
     assert position('turn') - begun == usage['total_tokens'] + sum(answers) + position('alone') - fed, (begun, usage, answers)
-    for name in ('alone', 'turn'):
+    for name in ('alone', 'turn', 'short'):
         service.call('DELETE', '/v1/memories/' + name, expect=204)
 
 
