@@ -92,13 +92,11 @@ internal static class Server
                 request.Read = prompt.Length;
                 running.Add((request, conversation, new GreedySamplingPipeline(), new StreamingTokenDecoder(executor.Context)));
             }
-            while (executor.BatchQueueCount > 0)
-            {
-                if (await executor.Infer() is not DecodeResult.Ok and var result) throw new InvalidOperationException($"llama.cpp says {result}");
-            }
+            if (await executor.Infer() is not DecodeResult.Ok and var result) throw new InvalidOperationException($"llama.cpp says {result}");
             running.RemoveAll(run =>
             {
                 var (request, conversation, sampler, decoder) = run;
+                if (!conversation.RequiresSampling) return false; // it stands in a later batch
                 var token = conversation.Sample(sampler);
                 bool ends = request.Left.IsCancellationRequested || token.IsEndOfGeneration(executor.Model.Vocab);
                 if (!ends)
