@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs, by apt, those of the named kinds of packages that are missing:
-# `packages.sh build [test] [fuzz] [shelf] [bindings] [page] [desktop] [mpi] [portable] [arm64] [mingw] [windows]`.
+# `packages.sh build [test] [fuzz] [shelf] [bindings] [page] [desktop] [mpi] [portable] [arm64] [windows]`.
 # INFINI_NO_INSTALL=1 installs nothing; a machine without apt must bring the packages itself.
 set -euo pipefail
 
@@ -15,7 +15,6 @@ declare -A packages=(
   [mpi]="libopenmpi-dev openmpi-bin"
   [portable]="dpkg-dev debian-archive-keyring"
   [arm64]="g++-aarch64-linux-gnu qemu-user debian-archive-keyring"
-  [mingw]="g++-mingw-w64-x86-64-posix"
   [windows]="g++-mingw-w64-x86-64-posix wine64 dpkg-dev debian-archive-keyring"
   [fuzz]="clang libclang-rt-dev libomp-dev"
 )

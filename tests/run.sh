@@ -6,10 +6,10 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-labels='^ci$' packages=(build test fuzz shelf bindings page desktop mpi arm64 mingw)
+labels='^ci$' packages=(build test fuzz shelf bindings page desktop mpi arm64 windows)
 case ${1:-} in
   '') ;;
-  long) labels='^(ci|long)$' packages+=(windows) ;;
+  long) labels='^(ci|long)$' ;;
   *) echo "usage: tests/run.sh [long]" >&2; exit 1 ;;
 esac
 

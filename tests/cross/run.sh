@@ -26,7 +26,7 @@ case $system in
   windows)
     configure=(-DINFINI_DEPENDENCIES="$libraries")
     types=(q8_0 q4_k)
-    part=(capi_{adapt,header,model,null,options,session,snapshot,threads,trainer})
+    part=(capi_{model,session,snapshot,threads} unit_{file_windows,parity}_test)
     ;;
 esac
 cd "$source"
