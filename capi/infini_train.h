@@ -49,9 +49,8 @@ INFINI_API infini_status infini_trainer_settings_json(char *buffer, size_t capac
    predict the next token of what it reads; the model itself stays as it is. Where "train" is "lora" or "gates", no
    matrix is copied (but those of attention with a "feature_scale" other than 1, or with "hand_on"): each is read from
    the model's file, at its bits, whenever it is used, so that the trainer takes little more memory than its activations
-   ("keep_mb" of them). Gradients go back through the memory and
-   the gates of all segments of a sequence. `description_json` is an object of the fields that
-   infini_trainer_settings_json lists, such as
+   ("keep_mb" of them). Gradients go back through the memory and the gates of all segments of a sequence.
+   `description_json` is an object of the fields that infini_trainer_settings_json lists, such as
 
      {"training": {"train": "lora", "steps": 500}, "data": {"type": "text", "files": ["novel.txt"]}}
 

@@ -18,8 +18,8 @@ Lora::Lora(const Parameters &parameters, const std::vector<size_t> &targets, con
   int64_t size = 0;
   for (const size_t index : targets) {
     const Parameter &p = parameters[index];
-    Target target{index, size, size + round_up(config.rank * p.columns, 16), 0, p.rows, p.columns};
-    for (size_t i = index; parameters[i].behind; --i) target.row += parameters[i - 1].rows;
+    Target target{index, index, size, size + round_up(config.rank * p.columns, 16), 0, p.rows, p.columns};
+    while (parameters[target.first].behind) target.row += parameters[--target.first].rows;
     size = target.b + round_up(p.rows * config.rank, 16);
     targets_.push_back(target);
   }
@@ -31,17 +31,11 @@ Lora::Lora(const Parameters &parameters, const std::vector<size_t> &targets, con
     for (int64_t i = 0; i < config.rank * t.columns; ++i)
       values_[t.a + i] = static_cast<float>(deviation * random.normal());
   }
-  const auto first_of = [&](const Target &t) {
-    size_t i = t.parameter;
-    while (parameters[i].behind) --i;
-    return i;
-  };
   for (size_t begin = 0, end = 0; begin < targets_.size(); begin = end) {
-    const size_t first = first_of(targets_[begin]);
-    while (end < targets_.size() && first_of(targets_[end]) == first) ++end;
+    const size_t first = targets_[begin].first;
+    while (end < targets_.size() && targets_[end].first == first) ++end;
     const auto ranks = static_cast<int64_t>(end - begin) * config.rank;
-    groups_.push_back({first,
-                       std::span(targets_).subspan(begin, end - begin),
+    groups_.push_back({std::span(targets_).subspan(begin, end - begin),
                        ranks,
                        {compute, targets_[begin].columns, ranks, true},
                        {compute, ranks, parameters.matrix_rows(first), true}});

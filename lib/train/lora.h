@@ -41,18 +41,18 @@ class Lora {
 
  private:
   struct Target {
-    size_t parameter;
-    int64_t a, b;  // offsets of A and B
-    int64_t row;   // of its matrix, where the parameter begins
+    size_t parameter, first;  // and the first one of its matrix
+    int64_t a, b;             // offsets of A and B
+    int64_t row;              // of its matrix, where the parameter begins
     int64_t rows, columns;
   };
   // The targets in one matrix. As products take them, their A stand below each other, and their B side by side, each in
   // its own rows.
   struct Group {
-    size_t first;  // parameter of the matrix
     std::span<const Target> targets;
     int64_t ranks;
     MatrixProducts down, up;  // by A, by B
+    size_t first() const { return targets[0].first; }
   };
   Group *find(size_t first);
   ConstRows scaled(const Threads &threads, const Group &group, int64_t rows, Buffer<float> &inner,
