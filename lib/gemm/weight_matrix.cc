@@ -34,7 +34,7 @@ constexpr int64_t kGroupRows = 512;
 
 void product_of_bytes(const Threads &threads, const Gemm &gemm, const ConstRows &a, int64_t rows, const BlockMatrix &b,
                       float *c, int64_t c_row, bool accumulate) {
-  const int group = rows == 1 ? 1 : kRowGroup;
+  const int group = rows <= kFewRows ? 1 : kRowGroup;
   ScratchPool::Loan loan(gemm.scratch(), block_rows_bytes(b.type(), b.k(), std::min(kGroupRows, rows), group));
   auto *const bytes = loan.at<uint8_t>();
   for (int64_t first = 0; first < rows; first += kGroupRows) {

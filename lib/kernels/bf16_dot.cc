@@ -18,6 +18,7 @@ namespace {
 
 constexpr int64_t kBlockRows = 192, kLine = 64;  // rows of B that are in the first-level cache together; bytes
 constexpr int kTileRows = 8;                     // and two vectors of columns: ten loads for sixteen products
+constexpr int64_t kPage = 2048;                  // numbers
 
 // ROWS x 16 COLUMNS sums along `pairs` pairs of rows of B. Meanwhile LINES of what comes next are asked for a pair.
 template <int ROWS, int COLUMNS, int LINES>
@@ -42,7 +43,8 @@ INFINI_BF16_DOT void tile(const uint16_t *a, int64_t a_row, const uint16_t *b, i
     for (int j = 0; j < COLUMNS; ++j) _mm512_storeu_ps(c + r * c_row + 16 * j, sum[r][j]);
 }
 
-// Block by block down a panel of B; together the tiles of a block ask for the next block.
+// Block by block down a panel of B. Few rows go over it once, and ask for what comes a page later; more rows go over a
+// block again and again, and together ask for the next one.
 template <int ROWS>
 void product(const uint16_t *a, int64_t a_row, int rows, const uint16_t *b, int64_t panel_stride, int64_t k,
              int64_t begin, int64_t end, float *c, int64_t c_row, bool accumulate) {
@@ -50,13 +52,15 @@ void product(const uint16_t *a, int64_t a_row, int rows, const uint16_t *b, int6
     if (rows < ROWS) return product<ROWS - 1>(a, a_row, rows, b, panel_stride, k, begin, end, c, c_row, accumulate);
   }
   constexpr int kUpper = std::min(ROWS, kTileRows), kLower = ROWS - kUpper;
-  constexpr int kColumns = ROWS > 4 ? 2 : 4, kLines = kLower > 0 ? 1 : kColumns;
+  constexpr bool kOnce = ROWS <= 4;
+  constexpr int kColumns = kOnce ? 4 : 2, kLines = kLower > 0 ? 1 : kColumns;
   for (int64_t first = begin; first < end;) {
     const int64_t last = std::min(first / kPanel * kPanel + kPanel, end);
     const uint16_t *const panel = b + panel_begin(first, panel_stride);
     for (int64_t i = 0; i < k; i += kBlockRows) {
       const int64_t depth = std::min(kBlockRows, k - i);
-      const char *next = reinterpret_cast<const char *>(panel + (i + depth < k ? (i + depth) * kPanel : panel_stride));
+      const int64_t block_end = i + depth < k ? (i + depth) * kPanel : panel_stride;
+      const char *next = reinterpret_cast<const char *>(panel + (kOnce ? i * kPanel + kPage : block_end));
       const auto tiles = [&]<int COLUMNS>(int64_t j) {
         const uint16_t *const block = panel + panel_offset<uint16_t>(i, j % kPanel);
         const bool sums = accumulate || i > 0;

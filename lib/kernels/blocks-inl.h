@@ -165,11 +165,23 @@ HWY_INLINE int32_t WholeAt(const uint8_t *from) {
   return number;
 }
 
+// What the tile after this one is made of, in the strips of its columns: each part of a product asks for kLaterBytes of
+// each, until the end, and then for what is there already.
+constexpr int kLaterBytes = 256;
+struct Later {
+  const uint8_t *next, *end;
+  int64_t strip_bytes, step;
+  HWY_INLINE void Go(int64_t parts) {
+    next += parts * step;
+    if (next >= end) next = end - step, step = 0;
+  }
+};
+
 // ROWS rows of a group, from its row `first` on, times a tile, added to what C holds: a number of X that was loaded
 // serves two vectors of columns, and the rows' chains of products run side by side.
 template <int PART_ROWS, bool MINIMUM, bool WIDE, int PLANES, int HELD, int ROWS>
 HWY_NOINLINE void TileProduct(const DeepTile<PLANES> &tile, const uint8_t *x, int first, int64_t parts, float *c,
-                              int64_t c_row, int columns, bool accumulate) {
+                              int64_t c_row, int columns, bool accumulate, const Later &later) {
   const D d;
   const hn::Rebind<int32_t, D> d32;
   const Bytes bytes;
@@ -182,7 +194,13 @@ HWY_NOINLINE void TileProduct(const DeepTile<PLANES> &tile, const uint8_t *x, in
   const auto *values = reinterpret_cast<const int8_t *>(x) + first * PART_ROWS;
   const uint8_t *scales = x + kRowGroup * PART_ROWS + 4 * first;
   constexpr int64_t kPartBytes = kRowGroup * (PART_ROWS + 4 + 4);
-  for (int64_t part = 0; part < parts; ++part, values += kPartBytes, scales += kPartBytes) {
+  const uint8_t *next = later.next;
+  const int64_t step = later.step, strip_bytes = later.strip_bytes;
+  for (int64_t part = 0; part < parts; ++part, values += kPartBytes, scales += kPartBytes, next += step) {
+#pragma GCC unroll 4
+    for (int line = 0; line < kLaterBytes; line += 64)
+#pragma GCC unroll 2
+      for (int strip = 0; strip < kTileStrips; ++strip) hwy::Prefetch(next + strip * strip_bytes + line);
     const auto number = [&](int r) HWY_ATTR { return scales + 4 * kRowGroup + 4 * r; };
     Whole whole[ROWS][kTileVectors];
 #pragma GCC unroll 8
@@ -241,18 +259,21 @@ constexpr int kMostRows = HWY_MAX_BYTES >= 64 ? kRowGroup : kRowGroup / 2;
 // Rows [first, rows) of a group.
 template <int PART_ROWS, bool MINIMUM, bool WIDE, int PLANES, int HELD, int ROWS = kMostRows>
 HWY_INLINE void TileRows(const DeepTile<PLANES> &tile, const uint8_t *x, int first, int rows, int64_t parts, float *c,
-                         int64_t c_row, int columns, bool accumulate) {
-  for (; rows - first >= ROWS; first += ROWS)
+                         int64_t c_row, int columns, bool accumulate, Later &later) {
+  for (; rows - first >= ROWS; first += ROWS) {
     TileProduct<PART_ROWS, MINIMUM, WIDE, PLANES, HELD, ROWS>(tile, x, first, parts, c + first * c_row, c_row, columns,
-                                                              accumulate);
+                                                              accumulate, later);
+    later.Go(parts);
+  }
   if constexpr (ROWS > 1) {
     if (first < rows)
       TileRows<PART_ROWS, MINIMUM, WIDE, PLANES, HELD, ROWS / 2>(tile, x, first, rows, parts, c, c_row, columns,
-                                                                 accumulate);
+                                                                 accumulate, later);
   }
 }
 
-// One row, which waits for the weights alone: they go from memory to sums without a stop.
+// One row, which waits for the weights alone: they go from memory to sums without a stop. The rows that follow it find
+// the strip in the cache.
 template <BlockType TYPE>
 HWY_INLINE void RowProduct(const uint8_t *x, const uint8_t *unit, int64_t units, float *c, int columns,
                            bool accumulate) {
@@ -260,7 +281,7 @@ HWY_INLINE void RowProduct(const uint8_t *x, const uint8_t *unit, int64_t units,
   using Way = Ways<TYPE>;
   constexpr int kPerBlock = kSpec.parts(), kQuads = 8 / kPerBlock, kBlocks = kSpec.unit() / kBlock;
   constexpr int64_t kPartBytes = row_part_bytes(kSpec, 1);
-  constexpr int64_t kAhead = 8192;  // bytes: what memory gives while it answers one load
+  constexpr int64_t kAhead = 4096;  // bytes: what memory gives while it answers one load
   const D d;
   const hn::Rebind<int32_t, D> d32;
   UnitTile tile;
@@ -314,8 +335,8 @@ HWY_NOINLINE void Product(const BlockRows &x, int64_t rows, const uint8_t *strip
   const auto strip_at = [&](int64_t j) { return strips + j / kStrip * units * kSpec.unit_bytes(); };
   const auto inside = [&](int64_t j, int most) { return static_cast<int>(end - j < most ? end - j : most); };
   if (x.group == 1) {
-    for (int64_t r = 0; r < rows; ++r)
-      for (int64_t j = begin; j < end; j += kStrip)
+    for (int64_t j = begin; j < end; j += kStrip)
+      for (int64_t r = 0; r < rows; ++r)
         RowProduct<TYPE>(x.data + r * group_bytes, strip_at(j), units, c + r * c_row + j, inside(j, kStrip),
                          accumulate);
     return;
@@ -332,11 +353,13 @@ HWY_NOINLINE void Product(const BlockRows &x, int64_t rows, const uint8_t *strip
         for (int64_t i = 0; i < count; ++i, unit += kSpec.unit_bytes())
           UnpackUnit<TYPE>(unit, tile, static_cast<int>(i) * kBlocks, strip * kVectors);
       }
+      const uint8_t *const next = strip_at(j + kTileColumns) + first * kSpec.unit_bytes();
+      Later later{next, next + count * kSpec.unit_bytes(), units * kSpec.unit_bytes(), kLaterBytes};
       const uint8_t *group = x.data + first * unit_bytes;
       for (int64_t r = 0; r < rows; r += kRowGroup, group += group_bytes)
         TileRows<kSpec.rows, kSpec.minimum, Way::kWide, Way::kPlanes, Way::kHeld>(
             tile, group, 0, static_cast<int>(rows - r < kRowGroup ? rows - r : kRowGroup), count * kSpec.scales(),
-            c + r * c_row + j, c_row, inside(j, kTileColumns), accumulate || pass > 0);
+            c + r * c_row + j, c_row, inside(j, kTileColumns), accumulate || pass > 0, later);
     }
   }
 }

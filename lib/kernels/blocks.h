@@ -116,6 +116,7 @@ void pack_unit(BlockType type, const BlockParts columns[kStrip], uint8_t *unit);
 // types with a minimum the sum of the values times their scale, a float, else -offset times that sum, an int32.
 // Padding, up to whole units, is zero.
 constexpr int kRowGroup = 8;
+constexpr int kFewRows = 4;  // up to so many are sooner done each by itself
 constexpr int row_part_bytes(const BlockSpec &spec, int group) { return group * (spec.rows + 4 + 4); }
 struct BlockRows {
   const uint8_t *data;

@@ -1,5 +1,5 @@
-// What the processor can do: the only place of the library that knows a processor's family. Tests limit it
-// (base/testing.h).
+// What the processor can do. Kernels beside this file are written for families of processors; nothing outside this
+// folder knows one, but for a pause in base/platform.cc. Tests limit what it says (base/testing.h).
 #pragma once
 
 namespace infini {

@@ -7,7 +7,7 @@ folder=$1
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
 if ! echo 'int main() {}' | clang++ -fsanitize=address,undefined -x c++ - -o /dev/null 2>/dev/null; then
-  echo "clang++ with its sanitizers is missing: install clang and libclang-rt-dev to run libFuzzer" >&2
+  echo "skipped: libFuzzer: clang++ with its sanitizers is missing, install clang and libclang-rt-dev"
   exit 77
 fi
 cmake -S "$here/../.." --preset fuzz -B "$folder" -DINFINI_SAMPLES=OFF -DINFINI_TESTS=ON >"$folder.log"

@@ -9,6 +9,7 @@
 #include "base/testing.h"
 #include "format/quant.h"
 #include "gemm/weight_matrix.h"
+#include "instruction_sets.h"
 #include "kernels/blocks_scalar.h"
 
 using namespace infini;
@@ -20,11 +21,7 @@ constexpr TensorType kTypes[] = {TensorType::Q8_0, TensorType::Q4_0, TensorType:
                                  TensorType::Q5_K, TensorType::Q6_K, TensorType::IQ4_NL, TensorType::IQ4_XS};
 
 void on_every_instruction_set(const std::function<void()> &check) {
-  for (const char *limit : {"avx2", "avx2_vnni", "avx512", "best"}) {
-    limit_instruction_set(limit);
-    CAPTURE(std::string(limit));
-    check();
-  }
+  test::on_every_instruction_set({"avx2", "avx2_vnni", "avx512", "best"}, check);
 }
 
 // Random blocks of a file, whose halves are of a trained model's size, and what they stand for.
@@ -148,10 +145,9 @@ TEST_CASE("rows are rounded to bytes as their reference says") {
 }
 
 TEST_CASE(
-    "products in int8 are those of their reference, for every type, number of rows and columns, and threads of any "
+    "products in int8 are those of their reference, for every type and number of rows and columns, however columns are "
     "cut") {
   on_every_instruction_set([] {
-    const Gemm gemm(GemmLibrary::NATIVE);
     for (const TensorType type : kTypes) {
       CAPTURE(std::string(tensor_layout(type)->name));
       for (const int64_t n : {1, 16, 37, 64}) {
@@ -177,6 +173,11 @@ TEST_CASE(
             CHECK(test::relative_difference(c, reference) < 2e-5);
             block_product(blocks, {apart.data(), 1}, rows, strips, tensor.k, 0, n, alone.data(), n + 3, accumulate);
             CHECK(alone == c);  // a row depends on itself alone, and nothing past the columns is written
+            std::vector<float> cut(static_cast<size_t>(rows * (n + 3)), 0.5f);
+            for (int64_t j = 0; j < n; j += kStrip)
+              block_product(blocks, {groups.data(), kRowGroup}, rows, strips, tensor.k, j, std::min(n, j + kStrip),
+                            cut.data(), n + 3, accumulate);
+            CHECK(cut == c);
           }
         }
       }
@@ -210,6 +211,43 @@ TEST_CASE("sums have room for the greatest weights times the greatest numbers, o
       }
     }
   });
+}
+
+TEST_CASE("a matrix in blocks gives the same bits on any number of threads, which share its product") {
+  const EagerThreads eager;
+  ThreadPool pool;
+  const Gemm gemm(GemmLibrary::NATIVE);
+  // Wide enough that a few rows are shared too, and more rows than are rounded to bytes together.
+  struct Shape {
+    int64_t rows, n;
+  };
+  const int64_t k = 512;
+  for (const TensorType type : kTypes)
+    for (const auto &[rows, n] : {Shape{3, 1620}, {19, 212}, {530, 84}}) {
+      if (rows == 530 && type != TensorType::Q4_K) continue;
+      CAPTURE(std::string(tensor_layout(type)->name));
+      CAPTURE(rows);
+      const int64_t row = round_up(n, kPanel);
+      WeightMatrix matrix;
+      matrix.pieces.emplace_back();
+      matrix.pieces[0].blocks = std::move(Tensor(type, k, n, 4).matrix);
+      const std::vector<float> x = random_floats(rows * k, 5);
+      for (const Compute compute : {Compute::F32, Compute::BF16, Compute::INT8}) {
+        CAPTURE(static_cast<int>(compute));
+        const auto product = [&, count = rows](int threads) {
+          const ThreadScope team(pool, threads);
+          std::vector<float> c(static_cast<size_t>(count * row));
+          multiply(team, gemm, compute, {NumberType::F32, x.data(), k}, count, matrix, c.data(), row, false, true);
+          return c;
+        };
+        const std::vector<float> one = product(1);
+        for (const int threads : {2, 3}) {
+          const int64_t before = eager.items_of_others();
+          CHECK(product(threads) == one);
+          CHECK(eager.items_of_others() > before);
+        }
+      }
+    }
 }
 
 TEST_CASE(

@@ -1,10 +1,14 @@
 // Every library behind the seam gives the same products.
 #include "allocations.h"
 
+#include <map>
 #include <optional>
+#include <sstream>
+#include <tuple>
 
 #include "support.h"
 
+#include "base/options.h"
 #include "base/random.h"
 #include "base/testing.h"
 #include "gemm/choose.h"
@@ -17,6 +21,17 @@
 using namespace infini;
 
 namespace {
+
+// Of each option that is one of some words: these.
+struct Choices {
+  std::map<std::string, std::vector<std::string>> of;
+  template <class Value, class... Rest>
+  void operator()(const char *name, const Value &, Rest... rest) {
+    if constexpr (std::is_same_v<Value, std::string>)
+      for (std::stringstream all(std::get<0>(std::tuple(rest...))); all.good();)
+        std::getline(all, of[name].emplace_back(), '|');
+  }
+};
 
 // Largest error over the size that rounding of the terms allows.
 double check(GemmLibrary library, NumberType type, int64_t rows, int64_t k, int64_t n, bool accumulate, bool exact) {
@@ -210,6 +225,20 @@ TEST_CASE("options are read in one place; a library that the build lacks is refu
   else CHECK_THROWS_WITH(read_asked("file", "auto", "openblas"), doctest::Contains("has no OpenBLAS; use auto"));
   for (const char *const name : {"f32", "bf16", "int8"})
     CHECK(name_of(*read_asked("file", name, "auto").compute) == std::string(name));
+}
+
+TEST_CASE("every choice that the options offer is one that products know") {
+  Choices choices;
+  ModelOptions().fields(choices);
+  CHECK(choices.of.at("gemm").size() == 4);
+  for (const std::string &weights : choices.of.at("weights"))
+    CHECK(read_asked(weights, "auto", "auto").weights.has_value() == (weights != "file"));
+  for (const std::string &compute : choices.of.at("compute"))
+    CHECK(read_asked("file", compute, "auto").compute.has_value() == (compute != "auto"));
+  for (const std::string &gemm : choices.of.at("gemm")) {
+    if ((gemm == "openblas" && !kOpenBlas) || (gemm == "onednn" && !OneDnn::is_there())) continue;  // refused in words
+    CHECK(read_asked("file", "auto", gemm).library.has_value() == (gemm != "auto"));
+  }
 }
 
 TEST_CASE("scratch is lent to one at a time, and again") {

@@ -7,6 +7,7 @@
 #include "base/random.h"
 #include "base/testing.h"
 #include "gemm/gemm.h"
+#include "instruction_sets.h"
 #include "kernels/cpu.h"
 #include "reference/gradients_scalar.h"
 
@@ -22,12 +23,10 @@ std::vector<float> random_floats(Random &random, int64_t n, double scale = 1) {
 
 // f(n, offset) on every instruction set, for lengths around every vector width and misaligned starts.
 void over_lengths(const std::function<void(int64_t, int64_t)> &f) {
-  for (const char *limit : {"avx2", "avx512", "best"}) {
-    limit_instruction_set(limit);
-    CAPTURE(std::string(instruction_set()));
+  test::on_every_instruction_set({"avx2", "avx512", "best"}, [&] {
     for (int64_t n : {1, 2, 3, 7, 8, 9, 15, 16, 17, 31, 33, 63, 64, 65, 129, 576})
       for (int64_t offset : {0, 1, 3}) f(n, offset);
-  }
+  });
 }
 
 // Largest difference over the largest expected value.
@@ -54,8 +53,7 @@ constexpr double kF32 = 5e-6, kBf16 = 5e-3;
 
 TEST_CASE("packed rows and columns are the matrix, with zeros around it") {
   Random random(1);
-  for (const char *limit : {"avx2", "best"}) {
-    limit_instruction_set(limit);
+  test::on_every_instruction_set({"avx2", "best"}, [&] {
     for (const int64_t k : {1, 2, 5, 12, 33, 64}) {
       for (const int64_t n : {1, 3, 15, 16, 17, 63, 64, 65, 100, 192}) {
         const int64_t panels = (n + 63) / 64, stride = round_up(k, 32) * kPanel, from_stride = std::max(k, n) + 3;
@@ -101,8 +99,7 @@ TEST_CASE("packed rows and columns are the matrix, with zeros around it") {
         }
       }
     }
-  }
-  limit_instruction_set("best");
+  });
 }
 
 TEST_CASE("gradients of norm, gated units, soft caps, softmax and sigma equal their references") {
@@ -217,7 +214,6 @@ TEST_CASE("cross-entropy, its gradient, sums of squares and AdamW equal their re
     REQUIRE(difference(v.data() + offset, v64.data(), n) < kF32);
     REQUIRE(difference(w.data() + offset, w64.data(), n) < kF32);
   });
-  limit_instruction_set("best");
 }
 
 TEST_CASE("transposed products of every library and type are right, whatever the number of rows") {

@@ -6,6 +6,7 @@
 
 #include "base/random.h"
 #include "base/testing.h"
+#include "instruction_sets.h"
 #include "kernels/bf16_dot.h"
 #include "kernels/cpu.h"
 #include "kernels/scalar.h"
@@ -27,11 +28,7 @@ std::vector<float> widened(const std::vector<uint16_t> &values) {
 }
 
 void on_every_instruction_set(const std::function<void()> &check) {
-  for (const char *limit : {"avx2", "avx512", "best"}) {
-    limit_instruction_set(limit);
-    CAPTURE(std::string(instruction_set()));
-    check();
-  }
+  test::on_every_instruction_set({"avx2", "avx512", "best"}, check);
 }
 
 // f(n, offset) for lengths around every vector width and misaligned starts.
@@ -53,11 +50,19 @@ double relative_to_largest(const std::vector<float> &actual, const std::vector<f
 
 TEST_CASE("a limit on the instruction set holds, whoever asks what the processor can do") {
   limit_instruction_set("avx2");
-  const bool wide = has_avx512();
+  CHECK(!has_avx512());
+  CHECK(!has_byte_dot());
+  limit_instruction_set("avx512");
+  CHECK(!has_byte_dot());
+  limit_instruction_set("best");
+}
+
+TEST_CASE("kernels of AVX-512 take other numbers of rows together than those of AVX2" *
+          test::needs(has_avx512(), "a processor with AVX-512")) {
+  limit_instruction_set("avx2");
   const int rows = product_rows();
   limit_instruction_set("best");
-  CHECK(!wide);
-  if (has_avx512()) CHECK(rows != product_rows());
+  CHECK(rows != product_rows());
 }
 
 TEST_CASE("a product with panels equals its reference for every number of rows, columns and sums") {

@@ -4,6 +4,7 @@
 #include "base/random.h"
 #include "base/testing.h"
 #include "gemm/solve.h"
+#include "instruction_sets.h"
 #include "kernels/doubles.h"
 
 using namespace infini;
@@ -32,8 +33,7 @@ std::vector<double> positive(Random &random, int64_t n) {
 
 TEST_CASE("products are subtracted as they are summed one after the other") {
   Random random(3);
-  for (const char *limit : {"avx2", "avx512", "best"}) {
-    limit_instruction_set(limit);
+  test::on_every_instruction_set({"avx2", "avx512", "best"}, [&] {
     for (const int64_t rows : {1, 3, 4, 9, 66})
       for (const int64_t columns : {1, 5, 8, 16, 19, 33})
         for (const int64_t depth : {0, 1, 7, 33})
@@ -52,8 +52,7 @@ TEST_CASE("products are subtracted as they are summed one after the other") {
               }
             REQUIRE(worst < 1e-13);
           }
-  }
-  limit_instruction_set("best");
+  });
 }
 
 TEST_CASE("what a positive definite matrix is solved for gives the right side again") {
