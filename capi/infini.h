@@ -382,7 +382,7 @@ INFINI_API infini_status infini_session_feed_text(infini_session *session, const
    CANCELLED         as in infini_session_feed: the last message that was being read is the turn that is open */
 INFINI_API infini_status infini_session_chat(infini_session *session, const char *messages_json, infini_task *task);
 
-/* Gives the tokens that infini_session_chat would read, for a caller who reads them himself, as in parts between which
+/* Gives the tokens that infini_session_chat would read, for a caller who reads them himself, as in pieces between which
    others have their turn: all of them go to infini_session_feed, then infini_session_start_generation is called. The
    turn is begun once the buffer has taken the tokens; where nothing of it is read, the next chat begins where this one
    did.

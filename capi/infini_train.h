@@ -49,7 +49,7 @@ INFINI_API infini_status infini_trainer_settings_json(char *buffer, size_t capac
    predict the next token of what it reads; the model itself stays as it is. Where "train" is "lora" or "gates", no
    matrix is copied (but those of attention with a "feature_scale" other than 1, or with "hand_on"): each is read from
    the model's file, at its bits, whenever it is used, so that the trainer takes little more memory than its activations
-   ("keep_mb" of them). Gradients go back through the memory and the gates of all segments of a sequence.
+   ("activations_mb" of them). Gradients go back through the memory and the gates of all segments of a sequence.
    `description_json` is an object of the fields that infini_trainer_settings_json lists, such as
 
      {"training": {"train": "lora", "steps": 500}, "data": {"type": "text", "files": ["novel.txt"]}}
@@ -255,7 +255,7 @@ INFINI_API infini_status infini_trainer_write_adapter(const infini_trainer *trai
  * 2. Adapting a plain model
  */
 
-/* Makes an adaptation, which teaches a plain model to use its memory, in stages. First, retrieval heads are searched
+/* Makes an adaptation, which teaches a plain model to use its memory, in phases. First, retrieval heads are searched
    for. Then heads of the layer below the lowest of them become carriers: they are supervised to attend from the tokens
    of a value to its name. Then, layer by layer, groups of heads are initialised by regression and supervised, each
    group to retrieve the token at one offset of a value by the value's name. Last, gates and projections are trained end
@@ -280,7 +280,7 @@ INFINI_API void infini_adaptation_free(infini_adaptation *adaptation);
    BUFFER_TOO_SMALL  see Buffers in infini.h */
 INFINI_API infini_status infini_adaptation_settings_json(char *buffer, size_t capacity, size_t *size);
 
-/* Does the next piece of the work: the search for heads, the measurement before, the fitting of a stage's heads, one
+/* Does the next piece of the work: the search for heads, the measurement before, the fitting of a phase's heads, one
    training step, or the measurement after. `task`: stages "open" (in matrices), "find heads", "evaluate" (both in
    sequences), "feed" (in tokens), "fit heads" and "train" (both in steps).
    END        nothing is left
@@ -296,10 +296,9 @@ INFINI_API infini_status infini_adaptation_step(infini_adaptation *adaptation, i
 INFINI_API infini_status infini_adaptation_run(infini_adaptation *adaptation, infini_task *task);
 
 /* Writes what the last step did, as a JSON object ({} before the first):
-     "phase"  "find" (the search), "before" (the measurement), "carry", "teach3" (of layer 3), "train" (the stages),
-              "after" (the measurement), or "open" where the step only opened the checkpoint of a stage whose training
-              was complete
-   and of a training step the fields of infini_trainer_report_json and "steps" (of the stage); of a fitting "fitted"
+     "phase"  "find" (the search), "before" (the measurement), "carriers", "teach3" (of layer 3), "train", "after" (the
+              measurement), or "open" where the step only opened the checkpoint of a phase whose training was complete
+   and of a training step the fields of infini_trainer_report_json and "steps" (of the phase); of a fitting "fitted"
    (true) and "layer"; of the search "found" (as "heads" of infini_trainer_find_heads_json), "carriers", "heads" (both
    as in infini_adaptation_info_json) and "layers" (first and last that are trained end to end); of a measurement
    "measured" (as "before" there).
@@ -309,8 +308,8 @@ INFINI_API infini_status infini_adaptation_report_json(const infini_adaptation *
 
 /* Writes how far it has come, as a JSON object:
      "borders"                    numbers of segment borders across which recall is measured
-     "stages", "stages_done", "complete"  names of the stages; how many are trained; whether all is done
-     "phase_seconds", "phase_tokens"      time and tokens of "find", "carry", "teach", "train"
+     "phases", "phases_done", "complete"  names of those that train; how many are trained; whether all is done
+     "phase_seconds", "phase_tokens"      time and tokens of "find", "carriers", "teach" (of all layers), "train"
    and as soon as they are known
      "found"                      the ten heads with the greatest "weight" of infini_trainer_find_heads_json
      "full_attention_recall"      "recall" there
@@ -327,7 +326,7 @@ INFINI_API infini_status infini_adaptation_info_json(const infini_adaptation *ad
                                                      size_t *size);
 
 /* _save saves progress in the files of "checkpoint" now, as steps do every "checkpoint_every" steps and at the end of a
-   stage. _discard deletes these files. Without "checkpoint" both do nothing.
+   phase. _discard deletes these files. Without "checkpoint" both do nothing.
    IO, NO_SPACE  (save) a file cannot be written; those of before are still there
    STATE         (save) as in infini_adaptation_step */
 INFINI_API infini_status infini_adaptation_save(infini_adaptation *adaptation);

@@ -1,6 +1,6 @@
 namespace Infini;
 
-/// <summary>Teaches a plain model to use its memory, in stages. It may be called from any thread; calls take turns.</summary>
+/// <summary>Teaches a plain model to use its memory, in phases. It may be called from any thread; calls take turns.</summary>
 /// <remarks><see cref="Dispose"/> may be called at any time, from any thread and more than once: a call that runs is
 /// cancelled, the last one to leave frees the adaptation, later ones throw <see cref="ObjectDisposedException"/>.</remarks>
 public sealed class Adaptation : IDisposable
@@ -84,7 +84,7 @@ public sealed class Adaptation : IDisposable
     public string ReportJson() => Text(TheReport);
 
     /// <summary>How far it has come, and what was found and measured.</summary>
-    /// <returns>A JSON object: "stages", "complete", "before", "after", ...</returns>
+    /// <returns>A JSON object: "phases", "complete", "before", "after", ...</returns>
     public string InfoJson() => Text(TheInfo);
 
     /// <summary>Saves what it goes on from, in the files of "checkpoint".</summary>

@@ -82,7 +82,7 @@ public sealed partial class Session
                               CancellationToken cancellation = default) =>
         LongAsync((session, task) => Native.infini_session_chat(session, messagesJson, task), progress, cancellation);
 
-    /// <summary>The tokens that <see cref="ChatJson"/> would read, for who reads them in parts, between which others have their turn:
+    /// <summary>The tokens that <see cref="ChatJson"/> would read, for who reads them in pieces, between which others have their turn:
     /// all of them by <see cref="Feed(ReadOnlySpan{int}, IProgress{WorkProgress}, CancellationToken)"/>, and then
     /// <see cref="StartGeneration"/>. The turn begins here; where nothing of it is read, the next one does.</summary>
     /// <param name="messagesJson">As there.</param>

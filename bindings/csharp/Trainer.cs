@@ -3,7 +3,7 @@ using System.Text.Json;
 namespace Infini;
 
 /// <summary>Changes a copy of a model's weights until it predicts what it reads; the model itself stays as it is. It may be
-/// called from any thread; calls take turns, so to look at a long training while it runs, run it in parts or give it a
+/// called from any thread; calls take turns, so to look at a long training while it runs, run it in pieces or give it a
 /// progress.</summary>
 /// <remarks><see cref="Dispose"/> may be called at any time, from any thread and more than once: a call that runs is
 /// cancelled, the last one to leave frees the trainer, later ones throw <see cref="ObjectDisposedException"/>. A trainer

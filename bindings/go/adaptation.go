@@ -8,7 +8,7 @@ import (
 	"example.org/infini/internal/native"
 )
 
-// Adaptation teaches a plain model to use its memory, in stages. It may be used from any goroutine; calls take turns.
+// Adaptation teaches a plain model to use its memory, in phases. It may be used from any goroutine; calls take turns.
 type Adaptation struct {
 	handle *handle
 }
@@ -69,7 +69,7 @@ func (a *Adaptation) ReportJSON() (string, error) {
 	return a.text(native.Infini_adaptation_report_json)
 }
 
-// InfoJSON is how far it has come, and what was found and measured: "stages", "complete", "before", "after", ...
+// InfoJSON is how far it has come, and what was found and measured: "phases", "complete", "before", "after", ...
 func (a *Adaptation) InfoJSON() (string, error) { return a.text(native.Infini_adaptation_info_json) }
 
 // Save saves what it goes on from, in the files of "checkpoint". Errors: IO, NoSpace.

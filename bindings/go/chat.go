@@ -40,7 +40,7 @@ func (s *Session) ChatJSON(ctx context.Context, messagesJSON string) error {
 	})
 }
 
-// ChatTokensJSON returns the tokens that ChatJSON would read, for who reads them in parts, between which others have their
+// ChatTokensJSON returns the tokens that ChatJSON would read, for who reads them in pieces, between which others have their
 // turn: all of them by Feed, and then StartGeneration. The turn begins here; where nothing of it is read, the next one does.
 //
 // Errors: Unsupported, InvalidArgument, State, as for Chat; then nothing has changed.

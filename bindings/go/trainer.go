@@ -10,7 +10,7 @@ import (
 )
 
 // Trainer changes a copy of a model's weights until it predicts what it reads; the model itself stays as it is. It may
-// be used from any goroutine; calls take turns, so to look at a long training while it runs, run it in parts or give it
+// be used from any goroutine; calls take turns, so to look at a long training while it runs, run it in pieces or give it
 // a context of WithProgress.
 type Trainer struct {
 	handle *handle

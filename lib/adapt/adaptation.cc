@@ -15,19 +15,19 @@ using Clock = std::chrono::steady_clock;
 
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
-constexpr const char *kPhases[] = {"find", "carry", "teach", "train"};
+constexpr const char *kKinds[] = {"find", "carriers", "teach", "train"};
 
 }  // namespace
 
-std::string Adaptation::Stage::name() const { return kind == Kind::TEACH ? cat("teach", layer) : phase(); }
-const char *Adaptation::Stage::phase() const { return kPhases[static_cast<size_t>(kind) + 1]; }
+std::string Adaptation::Phase::name() const { return kind == Kind::TEACH ? cat("teach", layer) : kind_name(); }
+const char *Adaptation::Phase::kind_name() const { return kKinds[static_cast<size_t>(kind) + 1]; }
 
 Adaptation::Adaptation(std::string path, const AdaptSettings &settings, const Options &options, Task *task)
     : path_(std::move(path)), settings_(settings), options_(options) {
   AdaptSettings &s = settings_;
   if (!s.layers.empty() && s.layers.size() != 2)
     fail(Status::INVALID_ARGUMENT, "adapt.layers takes the first and the last");
-  for (const char *const phase : kPhases) seconds_[phase] = 0, tokens_[phase] = 0;
+  for (const char *const kind : kKinds) seconds_[kind] = 0, tokens_[kind] = 0;
   Gguf gguf = Gguf::open(path_);
   of_file(path_, [&] {
     // Segments of 128 tokens behind three that are carried, if the context holds so many.
@@ -53,14 +53,14 @@ Options Adaptation::options(bool plain) const {
 }
 
 // Heads of the memory are supervised layer by layer.
-std::vector<Adaptation::Stage> Adaptation::stages() const {
-  std::vector<Stage> stages;
-  if (!heads_.carriers.empty()) stages.push_back({Stage::Kind::CARRY, heads_.carriers.front().layer});
+std::vector<Adaptation::Phase> Adaptation::phases() const {
+  std::vector<Phase> phases;
+  if (!heads_.carriers.empty()) phases.push_back({Phase::Kind::CARRIERS, heads_.carriers.front().layer});
   for (const SupervisedHead &head : heads_.memory)
-    if (stages.back().kind != Stage::Kind::TEACH || stages.back().layer != head.layer)
-      stages.push_back({Stage::Kind::TEACH, head.layer});
-  stages.push_back({Stage::Kind::TRAIN, -1});
-  return stages;
+    if (phases.back().kind != Phase::Kind::TEACH || phases.back().layer != head.layer)
+      phases.push_back({Phase::Kind::TEACH, head.layer});
+  phases.push_back({Phase::Kind::TRAIN, -1});
+  return phases;
 }
 
 const AdaptPlan &Adaptation::plan() {
@@ -94,7 +94,7 @@ void Adaptation::find(Task *task) {
     settings_.names = names;
     plan_.reset();
     plan().check_room();
-    StagePlan finding = plan().finding(), again = plan().finding();
+    PhasePlan finding = plan().finding(), again = plan().finding();
     RecallTrainer trainer(model_, finding.config, std::move(finding.source), nullptr, threads());
     found = find_heads(trainer, *again.source, static_cast<int>(settings_.find_sequences),
                        static_cast<int>(settings_.segment), static_cast<int>(settings_.segments), task);
@@ -134,14 +134,14 @@ bool Adaptation::step(Task *task) {
     write_state();
     return true;
   }
-  const std::vector<Stage> all = stages();
-  // What comes out of the last stage is its trainer's.
-  const Stage &stage = all[std::min(done_, all.size() - 1)];
+  const std::vector<Phase> all = phases();
+  // What comes out of the last phase is its trainer's.
+  const Phase &phase = all[std::min(done_, all.size() - 1)];
   if (done_ < all.size() || !trainer_) {
-    if (!trainer_ && begin_stage(stage, task)) return true;
+    if (!trainer_ && begin_phase(phase, task)) return true;
     const int64_t steps = trainer_->config().optimizer.schedule.total;
-    if (trainer_->steps() < steps) train_step(stage, steps, task);
-    if (trainer_->steps() >= steps && done_ < all.size()) end_stage(stage);
+    if (trainer_->steps() < steps) train_step(phase, steps, task);
+    if (trainer_->steps() >= steps && done_ < all.size()) end_phase(phase);
     return !after_ || trainer_->steps() < steps;  // else its trainer alone was missing, of one that was complete
   }
   if (after_) return false;
@@ -156,27 +156,27 @@ void Adaptation::run(Task *task) {
   while (step(task)) {}
 }
 
-// From the model that the stage before made.
-bool Adaptation::begin_stage(const Stage &stage, Task *task) {
-  const std::vector<Stage> all = stages();
+// From the model that the phase before made.
+bool Adaptation::begin_phase(const Phase &phase, Task *task) {
+  const std::vector<Phase> all = phases();
   const size_t at = std::min(done_, all.size() - 1);
-  if (at == 0) stage_model_ = model_;
-  else if (!stage_model_ || saves())
-    stage_model_ = Model::open(stage_file(all[at - 1], ".gguf"), options(true), task, Model::Use::TRAINING);
-  StagePlan what = stage.kind == Stage::Kind::CARRY   ? plan().carrying(heads_)
-                   : stage.kind == Stage::Kind::TEACH ? plan().teaching(heads_, stage.layer)
-                                                      : plan().training(heads_, stage_model_->config());
-  auto trainer = std::make_unique<RecallTrainer>(stage_model_, what.config, std::move(what.source), nullptr, threads());
+  if (at == 0) phase_model_ = model_;
+  else if (!phase_model_ || saves())
+    phase_model_ = Model::open(phase_file(all[at - 1], ".gguf"), options(true), task, Model::Use::TRAINING);
+  PhasePlan what = phase.kind == Phase::Kind::CARRIERS ? plan().carriers(heads_)
+                   : phase.kind == Phase::Kind::TEACH  ? plan().teaching(heads_, phase.layer)
+                                                       : plan().training(heads_, phase_model_->config());
+  auto trainer = std::make_unique<RecallTrainer>(phase_model_, what.config, std::move(what.source), nullptr, threads());
   report_ = JsonObject().add("phase", "open").json();
-  if (saves() && stage_ == stage.name() && std::filesystem::exists(stage_file(stage, ".trainer"))) {
-    trainer->restore(stage_file(stage, ".trainer"));
+  if (saves() && phase_ == phase.name() && std::filesystem::exists(phase_file(phase, ".trainer"))) {
+    trainer->restore(phase_file(phase, ".trainer"));
     trainer_ = std::move(trainer);
-  } else if (stage.kind == Stage::Kind::TEACH || (stage.kind == Stage::Kind::CARRY && settings_.carry_size > 0)) {
+  } else if (phase.kind == Phase::Kind::TEACH || (phase.kind == Phase::Kind::CARRIERS && settings_.carrier_size > 0)) {
     const auto start = Clock::now();
     fit_heads(*trainer, settings_.nats, task);
-    seconds_[stage.phase()] += seconds_since(start);
+    seconds_[phase.kind_name()] += seconds_since(start);
     trainer_ = std::move(trainer);
-    report_ = JsonObject().add("phase", stage.name()).add("fitted", true).add("layer", stage.layer).json();
+    report_ = JsonObject().add("phase", phase.name()).add("fitted", true).add("layer", phase.layer).json();
     save();
     return true;
   } else {
@@ -185,34 +185,35 @@ bool Adaptation::begin_stage(const Stage &stage, Task *task) {
   return false;
 }
 
-void Adaptation::train_step(const Stage &stage, int64_t steps, Task *task) {
-  const int64_t before = tokens_[stage.phase()] - trainer_->tokens(), done = trainer_->steps();  // of the stages before
+void Adaptation::train_step(const Phase &phase, int64_t steps, Task *task) {
+  const int64_t before = tokens_[phase.kind_name()] - trainer_->tokens(),
+                done = trainer_->steps();  // of the phases before
   if (task) task->begin("train", steps, done);
   const StepReport seen = trainer_->step(task);
-  report_ = describe(*trainer_, seen).add("phase", stage.name()).add("steps", steps).json();
-  seconds_[stage.phase()] += seen.seconds;
-  tokens_[stage.phase()] = before + trainer_->tokens();
+  report_ = describe(*trainer_, seen).add("phase", phase.name()).add("steps", steps).json();
+  seconds_[phase.kind_name()] += seen.seconds;
+  tokens_[phase.kind_name()] = before + trainer_->tokens();
   if (const auto share = source_share(seen.tally)) share_ = share;
   if (task) task->advance_to(trainer_->steps());
   if (trainer_->steps() != done && trainer_->steps() % settings_.checkpoint_every == 0) save();
 }
 
-void Adaptation::end_stage(const Stage &stage) {
-  if (stage.kind == Stage::Kind::TRAIN) {
+void Adaptation::end_phase(const Phase &phase) {
+  if (phase.kind == Phase::Kind::TRAIN) {
     gates_ = gate_weights(*trainer_);
     save();
   } else if (saves()) {
-    trainer_->write(stage_file(stage, ".gguf"), TensorType::F32);
+    trainer_->write(phase_file(phase, ".gguf"), TensorType::F32);
   } else {
-    stage_model_ = Model::build(trainer_->gguf(TensorType::F32), options(true), nullptr, Model::Use::TRAINING);
+    phase_model_ = Model::build(trainer_->gguf(TensorType::F32), options(true), nullptr, Model::Use::TRAINING);
   }
   ++done_;
   write_state();
-  if (stage.kind != Stage::Kind::TRAIN) trainer_.reset();
+  if (phase.kind != Phase::Kind::TRAIN) trainer_.reset();
 }
 
 void Adaptation::write(const std::string &path, Task *task) const {
-  if (!trainer_ || !found_heads_ || done_ < stages().size())
+  if (!trainer_ || !found_heads_ || done_ < phases().size())
     fail(Status::STATE, "the model is not adapted yet: run the adaptation to its end");
   trainer_->write(path, tensor_type(settings_.type), task);
 }

@@ -1,4 +1,4 @@
-// A plain model learns to use its memory, in stages. First, retrieval heads are searched for (head_search.h). Heads of
+// A plain model learns to use its memory, in phases. First, retrieval heads are searched for (head_search.h). Heads of
 // the layer below the lowest of them become carriers: they are supervised to attend from the digits of a value to its
 // name, and copy the name there. Then, layer by layer, groups of heads are initialised by regression and supervised,
 // each group to retrieve the digit at one offset of a value by the value's name, and to raise the logit of that digit.
@@ -26,7 +26,7 @@ class Adaptation {
   Adaptation(std::string path, const AdaptSettings &settings, const Options &options, Task *task = nullptr);
   ~Adaptation();
 
-  // One step, whatever comes next: the search for heads, the measurement before, the fitting of the heads of a stage, a
+  // One step, whatever comes next: the search for heads, the measurement before, the fitting of the heads of a phase, a
   // training step, or the measurement after. False where nothing is left. CANCELLED, and errors of files: the step has
   // not happened, and may be made again.
   bool step(Task *task);
@@ -36,7 +36,7 @@ class Adaptation {
   void save();
   // Removes these files.
   void discard();
-  // The adapted model, once all stages are trained; else STATE.
+  // The adapted model, once all phases are trained; else STATE.
   void write(const std::string &path, Task *task = nullptr) const;
 
   // What the last step did, {} before the first, as infini_adaptation_report_json says.
@@ -45,11 +45,11 @@ class Adaptation {
   JsonObject info() const;
 
  private:
-  struct Stage {
-    enum class Kind { CARRY, TEACH, TRAIN } kind;
-    int layer;                  // whose heads are supervised; -1: of TRAIN
-    std::string name() const;   // as in its files and reports, such as "teach3"
-    const char *phase() const;  // under which its seconds and tokens are counted, such as "teach"
+  struct Phase {  // in which something is trained
+    enum class Kind { CARRIERS, TEACH, TRAIN } kind;
+    int layer;                      // whose heads are supervised; -1: of TRAIN
+    std::string name() const;       // as in its files and reports, such as "teach3"
+    const char *kind_name() const;  // under which its seconds and tokens are counted, such as "teach"
   };
   struct Measured {
     std::optional<double> nll;
@@ -63,21 +63,21 @@ class Adaptation {
     JsonText json() const { return settings_json(*this).json(); }
   };
   template <class Number>
-  struct ByPhase : std::map<std::string, Number> {
+  struct ByKind : std::map<std::string, Number> {  // of phase
     template <class Visitor>
     void fields(Visitor &v) {
-      for (auto &[phase, sum] : *this) v(phase.c_str(), sum, 0, 1e18, "");
+      for (auto &[kind, sum] : *this) v(kind.c_str(), sum, 0, 1e18, "");
     }
   };
 
   std::string state_file() const { return settings_.checkpoint + ".json"; }
-  std::string stage_file(const Stage &stage, const char *kind) const {
-    return settings_.checkpoint + "." + stage.name() + kind;
+  std::string phase_file(const Phase &phase, const char *kind) const {
+    return settings_.checkpoint + "." + phase.name() + kind;
   }
   bool saves() const { return !settings_.checkpoint.empty(); }
   Options options(bool plain) const;
   int threads() const { return static_cast<int>(options_.get_int("threads")); }
-  std::vector<Stage> stages() const;  // in order
+  std::vector<Phase> phases() const;  // in order
   const AdaptPlan &plan();
   JsonObject asked() const;
   // What is kept, and the part of it that info() tells too: see base/schema.h.
@@ -92,9 +92,9 @@ class Adaptation {
   void find(Task *task);
   Measured measure(std::shared_ptr<const Model> model, Task *task);
   std::optional<double> held_out_nll(const std::shared_ptr<const Model> &model, Task *task) const;
-  bool begin_stage(const Stage &stage, Task *task);  // true: heads were fitted, which is a step
-  void train_step(const Stage &stage, int64_t steps, Task *task);
-  void end_stage(const Stage &stage);
+  bool begin_phase(const Phase &phase, Task *task);  // true: heads were fitted, which is a step
+  void train_step(const Phase &phase, int64_t steps, Task *task);
+  void end_phase(const Phase &phase);
 
   const std::string path_;
   AdaptSettings settings_;
@@ -102,9 +102,9 @@ class Adaptation {
   TokenCache cache_;
   // Models without packed weights, for training.
   std::shared_ptr<const Model> model_;        // the plain one
-  std::shared_ptr<const Model> stage_model_;  // with which the stage at hand begins
+  std::shared_ptr<const Model> phase_model_;  // with which the phase at hand begins
   std::optional<AdaptPlan> plan_;
-  std::unique_ptr<RecallTrainer> trainer_;  // of the stage at hand
+  std::unique_ptr<RecallTrainer> trainer_;  // of the phase at hand
   JsonText report_{"{}"};
 
   // The state that is written to settings.checkpoint.
@@ -116,10 +116,10 @@ class Adaptation {
   std::optional<double> full_attention_recall_, share_;
   std::optional<std::vector<std::vector<double>>> gates_;
   std::optional<Measured> before_, after_;
-  ByPhase<double> seconds_;
-  ByPhase<int64_t> tokens_;
-  std::string stage_;  // name of the stage whose trainer was saved
-  size_t done_ = 0;    // stages that are complete
+  ByKind<double> seconds_;
+  ByKind<int64_t> tokens_;
+  std::string phase_;  // name of the phase whose trainer was saved
+  size_t done_ = 0;    // phases that are complete
 };
 
 }  // namespace infini

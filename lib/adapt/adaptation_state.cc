@@ -1,4 +1,4 @@
-// The files from which an adaptation is continued: a JSON file, and of each stage the checkpoint of its trainer and the
+// The files from which an adaptation is continued: a JSON file, and of each phase the checkpoint of its trainer and the
 // model that it made.
 #include <algorithm>
 #include <filesystem>
@@ -11,9 +11,9 @@ namespace infini {
 
 // The settings that must be the same when it is continued.
 JsonObject Adaptation::asked() const {
-  // What comes after the stages that are done may change, where it is kept too; each stage's trainer compares its own.
+  // What comes after the phases that are done may change, where it is kept too; each phase's trainer compares its own.
   constexpr const char *kFree =
-      "checkpoint|checkpoint_every|type|names|carry_steps|carry_rate|teach_sequences|teach_steps|"
+      "checkpoint|checkpoint_every|type|names|carrier_steps|carrier_rate|teach_sequences|teach_steps|"
       "teach_rate|steps|rate|gate_rate";
   const auto all = parse_json(settings_json(settings_).text(), Status::INTERNAL, "the settings");
   JsonObject asked;
@@ -46,7 +46,7 @@ void Adaptation::visit_state(Self &self, Visitor &v) {
   visit_findings(self, v);
   v("names", self.settings_.names, 1, 1000, "");
   v("done", self.done_, 0, kMostLayers, "");
-  v("stage", self.stage_, "", "");
+  v("phase", self.phase_, "", "");
 }
 
 namespace {
@@ -67,14 +67,14 @@ JsonObject Adaptation::info() const {
   visit_findings(*this, findings);
   JsonList names;
   if (found_heads_)
-    for (const Stage &stage : stages()) names.add(stage.name());
+    for (const Phase &phase : phases()) names.add(phase.name());
   return JsonObject()
       .add("borders", settings_.borders)
       .add(findings.object)
       .add("phase_seconds", seconds_)
       .add("phase_tokens", tokens_)
-      .add("stages", names)
-      .add("stages_done", done_)
+      .add("phases", names)
+      .add("phases_done", done_)
       .add("complete", after_.has_value());
 }
 
@@ -90,10 +90,10 @@ void Adaptation::write_state() const {
 
 void Adaptation::save() {
   if (!saves() || !found_heads_ || !before_) return;
-  const std::vector<Stage> all = stages();
+  const std::vector<Phase> all = phases();
   if (trainer_ && done_ < all.size()) {
-    trainer_->save(stage_file(all[done_], ".trainer"));
-    stage_ = all[done_].name();  // of which there is a state: a file that is left of other runs is none
+    trainer_->save(phase_file(all[done_], ".trainer"));
+    phase_ = all[done_].name();  // of which there is a state: a file that is left of other runs is none
   }
   write_state();
 }
@@ -103,27 +103,55 @@ void Adaptation::discard() {
   std::error_code none;
   std::filesystem::remove(state_file(), none);
   if (!found_heads_) return;
-  for (const Stage &stage : stages())
+  for (const Phase &phase : phases())
     for (const char *const kind : {".trainer", ".gguf"}) {
-      // The result of the last stage is not one of these.
-      if (stage.kind != Stage::Kind::TRAIN || std::string(kind) == ".trainer")
-        std::filesystem::remove(stage_file(stage, kind), none);
+      // The result of the last phase is not one of these.
+      if (phase.kind != Phase::Kind::TRAIN || std::string(kind) == ".trainer")
+        std::filesystem::remove(phase_file(phase, kind), none);
     }
 }
+
+namespace {
+
+// Before version 0.1 came out, a phase was called a stage, and that of the carriers was `carry`. True where it was then
+// that the state was written: its files have names of then, too.
+bool rename_old(nlohmann::json &state) {
+  if (!state.contains("stage")) return false;
+  rename_member(state, "stage", "phase");
+  if (is_text(state["phase"], "carry")) state["phase"] = "carriers";
+  for (const char *const sums : {"seconds", "tokens"}) rename_member(state.at(sums), "carry", "carriers");
+  rename_member(state.at("asked"), "carry_size", "carrier_size");
+  return true;
+}
+
+void rename_old_files(const std::string &checkpoint) {
+  for (const char *const kind : {".trainer", ".gguf"}) {
+    const std::filesystem::path old = checkpoint + ".carry" + kind, now = checkpoint + ".carriers" + kind;
+    std::error_code error;
+    if (!std::filesystem::exists(old, error)) continue;
+    std::filesystem::rename(old, now, error);
+    if (error) fail(Status::IO, old.string(), " cannot be renamed to ", now.string(), ": ", error.message());
+  }
+}
+
+}  // namespace
 
 void Adaptation::resume() {
   if (!std::filesystem::exists(state_file())) return;
   std::ifstream file(std::filesystem::path(state_file()), std::ios::binary);
   const std::string text{std::istreambuf_iterator<char>(file), {}};
   std::string other;
+  bool old = false;
   try {
     const auto state = parse_json(text, Status::FORMAT, state_file());
+    old = rename_old(*state);
     other = differences(state->at("asked"), *parse_json(asked().text(), Status::INTERNAL, "the settings"));
     if (other.empty()) restore(*state);
   } catch (const std::exception &) { fail(Status::FORMAT, state_file(), " is damaged; remove it to begin anew"); }
   if (!other.empty())
     fail(Status::MODEL_MISMATCH, state_file(), " was begun otherwise:", other,
          " give what was given then, or remove the file to begin anew");
+  if (old) rename_old_files(settings_.checkpoint);
 }
 
 void Adaptation::restore(const nlohmann::json &state) {
@@ -143,8 +171,8 @@ void Adaptation::restore(const nlohmann::json &state) {
       std::ranges::all_of(heads.memory,
                           [](const SupervisedHead &head) { return head.offset >= 0 && head.offset <= kMostOffset; }) &&
       heads.carriers.empty() == heads.memory.empty() && heads.first <= heads.last && heads.last < model.layers &&
-      done_ <= stages().size();
-  if (!found_heads_) fail(Status::FORMAT, "heads, layers or stages are not those of the model");
+      done_ <= phases().size();
+  if (!found_heads_) fail(Status::FORMAT, "heads, layers or phases are not those of the model");
 }
 
 }  // namespace infini

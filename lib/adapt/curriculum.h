@@ -89,7 +89,7 @@ class Curriculum : public SequenceLengths {
     void fields(Visitor &v) {
       v.required("stage", stage, 0, 0x1p50, "");
       v.required("distance", distance, 1, 1e300, "");
-      v.required("fold", log_repeat, 0, 1e300, "");
+      v.required("fold", log_repeat, 0, 1e300, "");  // as checkpoints have always called it
       v.required("recall", recall, -1, 1, "");
       v.required("observed", observed, 0, 0x1p50, "");
     }

@@ -32,7 +32,8 @@ std::vector<Lookup> name_lookups(const Sequence &sequence) {
   return lookups;
 }
 
-// sums [heads] += local attention's weights from `row` to `source`, of a sequence that was one segment.
+// sums [heads] += local attention's weights from `row` to `source`, of a sequence that was one segment: single entries
+// of (6), by the logarithm of its sum, which the forward pass kept.
 void add_lookup_weights(const LayerAttention &attention, std::span<const Lookup> lookups, double *sums) {
   const AttentionShape &shape = attention.rules.shape;
   const int64_t size = shape.key_size;

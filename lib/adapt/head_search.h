@@ -13,7 +13,7 @@ namespace infini {
 
 struct FoundHead {
   size_t layer, head;
-  double weight, name_weight;  // as in HeadSearch
+  double weight, name_weight;  // of those that HeadSearch sums: at values, and from values to names
 
   template <class Visitor>
   void fields(Visitor &v) {

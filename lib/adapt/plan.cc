@@ -92,7 +92,7 @@ void AdaptPlan::check_room() const {
          " tokens, but a fact and a question take ", kFactTokens + kQuestionTokens);
 }
 
-// --- what all stages have in common
+// --- what all phases have in common
 
 RecallConfig AdaptPlan::window(int64_t segments) const {
   RecallConfig c;
@@ -149,34 +149,34 @@ AdaptPlan::Source AdaptPlan::source(RecallTask task, int64_t number) const {
   return std::make_unique<RecallSource>(tokenizer_, task, nullptr, &cache_);
 }
 
-// --- the stages
+// --- the phases
 
-StagePlan AdaptPlan::finding() const {
+PhasePlan AdaptPlan::finding() const {
   RecallConfig c = window(settings_.segments);
   c.part = TrainedPart::GATES;
   return {c, source(recall(0.7, 9), 0)};
 }
 
-StagePlan AdaptPlan::carrying(const AdaptHeads &heads) const {
+PhasePlan AdaptPlan::carriers(const AdaptHeads &heads) const {
   RecallConfig c = common(settings_.segments, 4);
   c.part = TrainedPart::FEATURES;
   c.first_layer = c.last_layer = heads.carriers.front().layer;
   c.gates = {{-1, -1, kShut}};
   OptimizerConfig &o = c.optimizer;
   o.gate_rate = 0;
-  o.feature_rate = settings_.carry_rate;
-  o.schedule = {ScheduleShape::LINEAR, 5, settings_.carry_steps, 0.3, o.schedule.floor};
+  o.feature_rate = settings_.carrier_rate;
+  o.schedule = {ScheduleShape::LINEAR, 5, settings_.carrier_steps, 0.3, o.schedule.floor};
   c.drawn = 5 * c.tokens;
   c.repeat = 5;
   c.local_supervision = 1;
   c.local_supervised = heads.carriers;
-  c.fitted_norm = settings_.carry_size;
+  c.fitted_norm = settings_.carrier_size;
   RecallTask s = recall(1, 24);
   s.across = s.inside = s.other_share = 0;
   return {c, source(s, 1)};
 }
 
-StagePlan AdaptPlan::teaching(const AdaptHeads &heads, int layer) const {
+PhasePlan AdaptPlan::teaching(const AdaptHeads &heads, int layer) const {
   constexpr int64_t kSequences = 8;  // of a step
   const int64_t segments = teaching_segments(), tokens = settings_.segment * segments;
   const int64_t many =
@@ -213,7 +213,7 @@ StagePlan AdaptPlan::teaching(const AdaptHeads &heads, int layer) const {
   return {c, std::make_unique<MixedSource>(std::move(parts), seed(7))};
 }
 
-StagePlan AdaptPlan::training(const AdaptHeads &heads, const Config &model) const {
+PhasePlan AdaptPlan::training(const AdaptHeads &heads, const Config &model) const {
   const bool remembers = !heads.memory.empty(), lora = settings_.part == "lora";
   RecallConfig c = common(settings_.segments, 1);
   c.part = lora                        ? TrainedPart::LORA

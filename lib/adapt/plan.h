@@ -1,4 +1,4 @@
-// The stages of an adaptation: what each trains, and on which sequences.
+// The phases of an adaptation: what each trains, and on which sequences.
 #pragma once
 
 #include <memory>
@@ -24,7 +24,7 @@ AdaptHeads choose_heads(const HeadSearch &found, const Config &model, const Adap
 // Where there are no retrieval heads: the upper half of the layers is trained, and no head is supervised.
 AdaptHeads no_heads(const Config &model, const AdaptSettings &settings);
 
-struct StagePlan {
+struct PhasePlan {
   RecallConfig config;
   std::unique_ptr<SequenceSource> source;
 };
@@ -38,14 +38,14 @@ class AdaptPlan {
   // INVALID_ARGUMENT where sequences have no room for a fact and a question.
   void check_room() const;
   // The search for retrieval heads.
-  StagePlan finding() const;
+  PhasePlan finding() const;
   // The carriers. No token has a loss weight: local attention alone is supervised.
-  StagePlan carrying(const AdaptHeads &heads) const;
+  PhasePlan carriers(const AdaptHeads &heads) const;
   // The heads of the memory in one layer. Sequences with as many facts as there is room for, anywhere or at the very
   // start, and sequences with few facts.
-  StagePlan teaching(const AdaptHeads &heads, int layer) const;
+  PhasePlan teaching(const AdaptHeads &heads, int layer) const;
   // Gates and projections, end to end.
-  StagePlan training(const AdaptHeads &heads, const Config &model) const;
+  PhasePlan training(const AdaptHeads &heads, const Config &model) const;
   // To measure recall: the configuration of a trainer that only evaluates, and sequences with facts at the beginning
   // and questions at the end, with at least `borders` borders of segments between them.
   RecallConfig reading() const;

@@ -1,4 +1,4 @@
-// The settings of an adaptation: of each stage how long it is, and at which rates it trains.
+// The settings of an adaptation: of each phase how long it is, and at which rates it trains.
 #pragma once
 
 #include <cstdint>
@@ -16,9 +16,9 @@ struct AdaptSettings {
   int64_t segment = 0, segments = 12, carry = -1, sinks = 4;
   double share = 0.5, least = 0.05;
   std::vector<int64_t> layers;
-  int64_t find_sequences = 8, carry_steps = 60, teach_sequences = 800, teach_steps = 300, steps = 250;
+  int64_t find_sequences = 8, carrier_steps = 60, teach_sequences = 800, teach_steps = 300, steps = 250;
   int64_t names = 16;
-  double carry_rate = 0.03, carry_size = 0.25, teach_rate = 0.1, nats = 8, rate = 0.003, gate_rate = 0.01,
+  double carrier_rate = 0.03, carrier_size = 0.25, teach_rate = 0.1, nats = 8, rate = 0.003, gate_rate = 0.01,
          text_ratio = 0.5, virtual_length = 3000;
   int64_t seed = 1, checkpoint_every = 25, evaluate_sequences = 2, held_out_tokens = 8192;
   std::vector<int64_t> borders = {1, 2, 4, 8, 16, 32, 64};
@@ -46,21 +46,21 @@ struct AdaptSettings {
       "first and last layer that are trained end to end; by default a quarter of them, from the lowest supervised head "
       "on");
     v("find_sequences", find_sequences, 1, kMost, "sequences in which retrieval heads are searched for");
-    v("carry_steps", carry_steps, 1, kMost,
-      "stage carry: steps in which carriers learn to attend from a digit to the name of its value");
-    v("carry_rate", carry_rate, 0, 10, "Muon's rate in them");
-    v("carry_size", carry_size, 0, kMost,
+    v("carrier_steps", carrier_steps, 1, kMost,
+      "phase carriers: steps in which carriers learn to attend from a digit to the name of its value");
+    v("carrier_rate", carrier_rate, 0, 10, "Muon's rate in them");
+    v("carrier_size", carrier_size, 0, kMost,
       "norm of what carriers write for a name, relative to the norm of the residual stream; 0: they write what the "
       "model's own v and o make of it");
     v("teach_sequences", teach_sequences, 1, kMost,
-      "stage teach: sequences on which heads of the memory are supervised, layer by layer; the inputs of a layer are "
+      "phase teach: sequences on which heads of the memory are supervised, layer by layer; the inputs of a layer are "
       "stored, which takes 2 bytes (f32: 4) times the model's width a token");
     v("teach_steps", teach_steps, 1, kMost, "steps of it, for each layer");
     v("teach_rate", teach_rate, 0, 10, "Muon's rate in them");
     v("names", names, 1, 1000, "names that values have in recall tasks, at most; fewer where the vocabulary has fewer");
     v("nats", nats, 1e-6, 1e6, "what fitted heads add to the logit of the digit that they retrieve");
     v("virtual_length", virtual_length, 1, kMost, "a segment of filler counts in the memory as up to so many segments");
-    v("steps", steps, 1, kMost, "stage train: steps of training end to end");
+    v("steps", steps, 1, kMost, "phase train: steps of training end to end");
     v("rate", rate, 1e-9, 10, "Muon's rate in them; AdamW's is a third of it");
     v("gate_rate", gate_rate, 0, 10, "of the gates");
     v("text_ratio", text_ratio, 0, 1, "share of sequences that are plain text, which keeps the perplexity");

@@ -157,6 +157,16 @@ T member(const nlohmann::json &object, const char *name, const std::string &file
   fail(Status::FORMAT, file, ": the header lacks '", name, "', or it has another type than it should");
 }
 
+// For what an older version wrote: a member of that name, where there is one, gets the name of today.
+inline void rename_member(nlohmann::json &object, const std::string &old, const char *now) {
+  if (!object.is_object()) return;
+  auto &members = object.get_ref<nlohmann::json::object_t &>();
+  auto found = members.extract(old);
+  if (found.empty()) return;
+  found.key() = now;
+  members.insert(std::move(found));
+}
+
 // Bytes that are not UTF-8 become U+FFFD.
 template <class Json>
 std::string text_of(const Json &value) {

@@ -89,7 +89,8 @@ class MemoryKind {
                                const Tile &dsigma, const Tile &dvalues, const MemoryTile &dbefore) const = 0;
 };
 
-// The kinds that the library knows: those of the files beside this one, and those that were added.
+// The kinds that the library knows: those of the files beside this one, which stand here and in the list of kinds.cc,
+// and those that were added.
 const MemoryKind &linear_memory();
 const MemoryKind &delta_memory();
 const MemoryKind *find_memory_kind(const std::string &name);  // nullptr: none has it

@@ -62,8 +62,8 @@ void Engine::reserve(int64_t tokens, int threads) { workspace_->reserve(model_, 
 
 int64_t Engine::longest_chunk(const State &state) const { return infini::longest_chunk(model_, state); }
 
-void Engine::forward(const Threads &threads, std::span<const Part> parts, bool exact, const LogitsSink &sink) {
-  infini::forward(threads, model_, parts, *workspace_, exact, sink);
+void Engine::forward(const Threads &threads, std::span<const StateTokens> chunk, bool exact, const LogitsSink &sink) {
+  infini::forward(threads, model_, chunk, *workspace_, exact, sink);
 }
 
 void Engine::close_segment(const Threads &threads, State &state, bool empty) {

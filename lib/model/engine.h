@@ -22,8 +22,8 @@ namespace infini {
 
 struct Workspace;
 
-// Tokens that go to one session's state.
-struct Part {
+// Tokens of a chunk that go to one session's state.
+struct StateTokens {
   State *state;
   std::span<const int32_t> tokens;
 };
@@ -31,21 +31,21 @@ struct Part {
 // A change of states: it begins here and ends with the scope, unless an exception does, which leaves them broken.
 class Unfinished {
  public:
-  explicit Unfinished(std::span<const Part> parts) : parts_(parts) { begin(); }
-  explicit Unfinished(State &state) : one_{&state, {}}, parts_(&one_, 1) { begin(); }
+  explicit Unfinished(std::span<const StateTokens> all) : all_(all) { begin(); }
+  explicit Unfinished(State &state) : one_{&state, {}}, all_(&one_, 1) { begin(); }
   Unfinished(const Unfinished &) = delete;
   Unfinished &operator=(const Unfinished &) = delete;
   ~Unfinished() {
     if (std::uncaught_exceptions() > errors_) return;
-    for (const Part &part : parts_) --part.state->changes_;
+    for (const StateTokens &one : all_) --one.state->changes_;
   }
 
  private:
   void begin() {
-    for (const Part &part : parts_) ++part.state->changes_;
+    for (const StateTokens &one : all_) ++one.state->changes_;
   }
-  const Part one_{};
-  const std::span<const Part> parts_;
+  const StateTokens one_{};
+  const std::span<const StateTokens> all_;
   const int errors_ = std::uncaught_exceptions();
 };
 
@@ -53,8 +53,8 @@ class Unfinished {
 using LogitsSink =
     std::function<void(const Threads &threads, int64_t first, int64_t rows, const float *logits, int64_t stride)>;
 
-// Fills the parts, one after the other, with the bytes of a section, which must be exactly as many; else throws.
-using ReadSection = std::function<void(const std::vector<std::span<std::byte>> &parts)>;
+// Fills the spans, one after the other, with the bytes of a section, which must be exactly as many; else throws.
+using ReadSection = std::function<void(const std::vector<std::span<std::byte>> &spans)>;
 
 // One thread at a time. An engine holds no stream, only the buffers of a chunk, which the next one uses again.
 class Engine {
@@ -69,11 +69,11 @@ class Engine {
   // How many tokens the next chunk of `state` may read. Where sentences are kept it ends with the segment at the
   // latest: what closing a segment keeps must be known before the chunk that closes it.
   int64_t longest_chunk(const State &state) const;
-  // Reads one chunk: each part's tokens, whatever segments they span, closing those that they fill. The tokens of all
-  // parts are rows of the same products. Every state then stands after its last token. `exact`: a token's numbers
+  // Reads one chunk: each state's tokens, whatever segments they span, closing those that they fill. The tokens of all
+  // states are rows of the same products. Every state then stands after its last token. `exact`: a token's numbers
   // depend on nothing else in the chunk. `sink` may be empty. If this throws, state.broken() tells whether a state can
   // still be used.
-  void forward(const Threads &threads, std::span<const Part> parts, bool exact, const LogitsSink &sink = {});
+  void forward(const Threads &threads, std::span<const StateTokens> chunk, bool exact, const LogitsSink &sink = {});
   // Folds the open segment, if it holds any token. `empty`: the window is left empty, and what is worth it is kept.
   void close_segment(const Threads &threads, State &state, bool empty = false);
   // The logits of each state's last token, from its `hidden`, as one product.

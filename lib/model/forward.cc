@@ -46,16 +46,17 @@ void finish_logits(const Config &config, float *logits, int64_t rows, int64_t st
 // One chunk on its way through the layers.
 class Chunk {
  public:
-  Chunk(const Threads &threads, const Model &model, std::span<const Part> parts, Workspace &workspace, bool exact)
+  Chunk(const Threads &threads, const Model &model, std::span<const StateTokens> chunk, Workspace &workspace,
+        bool exact)
       : threads_(threads), config_(model.config()), rules_(model.rules()), weights_(model.weights()),
-        gemm_(model.gemm()), workspace_(workspace), parts_(parts), count_(count_tokens(parts)), exact_(exact),
+        gemm_(model.gemm()), workspace_(workspace), chunk_(chunk), count_(count_tokens(chunk)), exact_(exact),
         width_(config_.width), x_stride_(round_up(width_, kPanel)),
         row_grain_(worth_grain(10 * width_)), normed_{weights_.rows_type(), workspace.normed.data(), width_},
         attended_{rules_.choice.floats, workspace.attended.data(), rules_.attention.shape.attended_columns()},
         activated_{weights_.rows_type(), workspace.activated.data(), config_.hidden} {}
 
   void run(Worth &worth) {
-    lay_out_parts();
+    lay_out_rows();
     embed();
     for (size_t l = 0; l < weights_.layers.size(); ++l) {
       const LayerWeights &layer = weights_.layers[l];
@@ -75,26 +76,26 @@ class Chunk {
   int64_t count() const { return count_; }
 
  private:
-  void lay_out_parts() {
-    workspace_.parts.clear();
-    for (int64_t row = 0; const Part &part : parts_) {
-      workspace_.parts.push_back({row, {}});
-      row += static_cast<int64_t>(part.tokens.size());
+  void lay_out_rows() {
+    workspace_.rows.clear();
+    for (int64_t row = 0; const StateTokens &one : chunk_) {
+      workspace_.rows.push_back({row, {}});
+      row += static_cast<int64_t>(one.tokens.size());
     }
   }
 
   void embed() {
-    for (size_t i = 0; i < parts_.size(); ++i) {
-      const Part &part = parts_[i];
-      const int64_t row = workspace_.parts[i].first;
-      parallel_for(threads_, static_cast<int64_t>(part.tokens.size()), row_grain_, [&](int64_t begin, int64_t end) {
+    for (size_t i = 0; i < chunk_.size(); ++i) {
+      const StateTokens &one = chunk_[i];
+      const int64_t row = workspace_.rows[i].first;
+      parallel_for(threads_, static_cast<int64_t>(one.tokens.size()), row_grain_, [&](int64_t begin, int64_t end) {
         for (int64_t t = begin; t < end; ++t) {
-          weights_.embed(part.tokens[t], x(row + t));
+          weights_.embed(one.tokens[t], x(row + t));
           if (config_.embedding_scale != 1) scale(x(row + t), width_, config_.embedding_scale);
           for (size_t r = 0; r < rules_.ropes.size(); ++r) {
             const Rope &rope = rules_.ropes[r];
             const int64_t at = workspace_.angles(config_, static_cast<int>(r)) + (row + t) * (rope.dimensions / 2);
-            rope.angles(part.state->view.position + t, workspace_.cosine.data() + at, workspace_.sine.data() + at);
+            rope.angles(one.state->view.position + t, workspace_.cosine.data() + at, workspace_.sine.data() + at);
           }
         }
       });
@@ -149,27 +150,28 @@ class Chunk {
     infini::multiply(threads_, gemm_, weights_.products, a.read(), count_, b, c.data(), c_stride, accumulate, exact_);
   }
 
-  // One product for all tokens, then each part by itself. Many parts of a token each are divided among the threads;
-  // one part divides its own work.
+  // One product for all tokens, then each state by itself. Many states with a token each are divided among the threads;
+  // one state divides its own work.
   void attention(const LayerWeights &layer, size_t index) {
     const int64_t stride = round_up(layer.qkv.n(), kPanel);
     multiply(normed_, layer.qkv, workspace_.qkv, stride, false);
     finish_qkv(layer, stride);
-    parallel_items(threads_, static_cast<int64_t>(parts_.size()), count_ * width_ * width_,
+    parallel_items(threads_, static_cast<int64_t>(chunk_.size()), count_ * width_ * width_,
                    [&](int64_t i, const Threads &here) {
-      auto &[row, after] = workspace_.parts[i];
-      after = attend_part(here, layer, index, parts_[i], row);
+      auto &[row, after] = workspace_.rows[i];
+      after = attend_state(here, layer, index, chunk_[i], row);
     });
   }
 
   // Segment by segment. Gives the view after its last token.
-  View attend_part(const Threads &threads, const LayerWeights &layer, size_t index, const Part &part, int64_t row) {
+  View attend_state(const Threads &threads, const LayerWeights &layer, size_t index, const StateTokens &one,
+                    int64_t row) {
     const AttentionRules &rules = rules_.of(index);
     const int64_t stride = round_up(layer.qkv.n(), kPanel), half = rules.rope.dimensions / 2;
     const int64_t angles = workspace_.angles(config_, config_.plans[index].rotation);
-    const int64_t end = row + static_cast<int64_t>(part.tokens.size());
-    LayerState &layer_state = layers_of(*part.state)[index];
-    View view = part.state->view;
+    const int64_t end = row + static_cast<int64_t>(one.tokens.size());
+    LayerState &layer_state = layers_of(*one.state)[index];
+    View view = one.state->view;
     while (row < end) {
       const int64_t span = std::min(end - row, rules.shape.segment - view.open());
       const TokenSpan tokens{view,
@@ -179,7 +181,7 @@ class Chunk {
                              workspace_.sine.data() + angles + row * half,
                              layer.gate_weight.data(),
                              layer.keep_bias.empty() ? nullptr : layer.keep_bias.data(),
-                             workspace_.raised[&part - parts_.data()],
+                             workspace_.raised[&one - chunk_.data()],
                              attended_.data + row * attended_.stride * bytes_of(attended_.type),
                              attended_.stride};
       attend(threads, rules, gemm_, layer_state, tokens, exact_, workspace_.attention);
@@ -188,20 +190,20 @@ class Chunk {
       layer_state.window.settle(view);
       if (view.open() < rules.shape.segment) continue;
       Closing plain;
-      if (!part.state->closes) plain.after = view.closed(rules_.attention.shape);
-      const Closing &closing = part.state->closes ? part.state->closing : plain;
-      close_segment(threads, rules, layer_state, view, closing, angles_of(*part.state), workspace_.attention);
+      if (!one.state->closes) plain.after = view.closed(rules_.attention.shape);
+      const Closing &closing = one.state->closes ? one.state->closing : plain;
+      close_segment(threads, rules, layer_state, view, closing, angles_of(*one.state), workspace_.attention);
       view = closing.after;
-      if (part.state->most_checkpoints > 0) keep_boundary(*part.state, view, index);
+      if (one.state->most_checkpoints > 0) keep_boundary(*one.state, view, index);
     }
     return view;
   }
 
-  // Every part's view, and the outputs of its last token and of the last one before each checkpoint.
+  // Every state's view, and the outputs of its last token and of the last one before each checkpoint.
   void finish() {
-    for (size_t i = 0; i < parts_.size(); ++i) {
-      State &state = *parts_[i].state;
-      const Workspace::PartRows &rows = workspace_.parts[i];
+    for (size_t i = 0; i < chunk_.size(); ++i) {
+      State &state = *chunk_[i].state;
+      const Workspace::StateRows &rows = workspace_.rows[i];
       const auto output = [&](int64_t position, std::vector<float> &hidden) {
         hidden.resize(static_cast<size_t>(width_));
         rms_norm(x(rows.first + position - 1 - state.view.position), weights_.output_norm.data(), width_,
@@ -240,7 +242,7 @@ class Chunk {
   const Weights &weights_;
   const Gemm &gemm_;
   Workspace &workspace_;
-  const std::span<const Part> parts_;
+  const std::span<const StateTokens> chunk_;
   const int64_t count_;
   const bool exact_;
   const int64_t width_, x_stride_;
@@ -261,9 +263,9 @@ void output_rows(const Threads &threads, const Model &model, Workspace &workspac
 
 }  // namespace
 
-int64_t count_tokens(std::span<const Part> parts) {
+int64_t count_tokens(std::span<const StateTokens> chunk) {
   int64_t count = 0;
-  for (const Part &part : parts) count += static_cast<int64_t>(part.tokens.size());
+  for (const StateTokens &one : chunk) count += static_cast<int64_t>(one.tokens.size());
   return count;
 }
 
@@ -307,22 +309,22 @@ int64_t Workspace::bytes() const {
          attention.bytes();
 }
 
-void forward(const Threads &threads, const Model &model, std::span<const Part> parts, Workspace &workspace, bool exact,
-             const LogitsSink &sink) {
-  workspace.reserve(model, count_tokens(parts), threads.count());
+void forward(const Threads &threads, const Model &model, std::span<const StateTokens> chunk, Workspace &workspace,
+             bool exact, const LogitsSink &sink) {
+  workspace.reserve(model, count_tokens(chunk), threads.count());
   const int64_t stride = round_up(model.config().vocabulary, kPanel), x_stride = round_up(model.config().width, kPanel);
-  workspace.parts.reserve(parts.size());
+  workspace.rows.reserve(chunk.size());
 
-  Worth worth(threads, model, parts, workspace);
+  Worth worth(threads, model, chunk, workspace);
   worth.of_first_tokens(exact);
-  const Unfinished change(parts);
-  Chunk chunk(threads, model, parts, workspace, exact);
-  chunk.run(worth);
+  const Unfinished change(chunk);
+  Chunk running(threads, model, chunk, workspace, exact);
+  running.run(worth);
   const bool all_rows = sink || worth.wants_rows();
   if (all_rows) workspace.logits.reserve(kLogitsRows * stride);
-  for (int64_t first = 0; all_rows && first < chunk.count(); first += kLogitsRows) {
-    const int64_t rows = std::min(kLogitsRows, chunk.count() - first);
-    output_rows(threads, model, workspace, chunk.x(first), x_stride, rows, workspace.logits.data(), stride, exact);
+  for (int64_t first = 0; all_rows && first < running.count(); first += kLogitsRows) {
+    const int64_t rows = std::min(kLogitsRows, running.count() - first);
+    output_rows(threads, model, workspace, running.x(first), x_stride, rows, workspace.logits.data(), stride, exact);
     if (sink) sink(threads, first, rows, workspace.logits.data(), stride);
     worth.of_next_tokens(first, rows, workspace.logits.data(), stride);
   }

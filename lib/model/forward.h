@@ -29,23 +29,23 @@ struct Workspace {
   std::vector<int32_t> ids;    // [T]: the chunk's tokens, where sentences are kept
   std::vector<float> worth;    // [T]: of each of them: see attention/keep.h
   std::vector<uint8_t> ends;   // [T]: whether a sentence ends with it
-  std::vector<std::vector<RaisedSpan>> raised;  // of each part
+  std::vector<std::vector<RaisedSpan>> raised;  // of each state
   // Where set, is called with the residual stream after each layer: x [rows][stride].
   std::function<void(int layer, const float *x, int64_t rows, int64_t stride)> watch;
   AttentionScratch attention;
-  struct PartRows {
+  struct StateRows {
     int64_t first;  // row of its first token
     View after;     // of its state, once a layer has read it
   };
-  std::vector<PartRows> parts;  // of the chunk
+  std::vector<StateRows> rows;  // of each state
   int64_t tokens = 0;
   // Where the angles of a layer's rotation begin in cosine and sine.
   int64_t angles(const Config &config, int rotation) const;
 };
 
 // What Engine does by them, where each is explained.
-void forward(const Threads &threads, const Model &model, std::span<const Part> parts, Workspace &workspace, bool exact,
-             const LogitsSink &sink);
+void forward(const Threads &threads, const Model &model, std::span<const StateTokens> chunk, Workspace &workspace,
+             bool exact, const LogitsSink &sink);
 
 int64_t longest_chunk(const Model &model, const State &state);
 
@@ -54,6 +54,6 @@ void close_segment(const Threads &threads, const Model &model, State &state, Wor
 void compute_logits(const Threads &threads, const Model &model, std::span<State *const> states, Workspace &workspace,
                     bool exact);
 
-int64_t count_tokens(std::span<const Part> parts);
+int64_t count_tokens(std::span<const StateTokens> chunk);
 
 }  // namespace infini

@@ -47,8 +47,8 @@ std::vector<Sentence> read_sentences(const Threads &threads, const Model &model,
   State state(model.config(), std::make_unique<HostLayers>(model, model.rules().choice.floats), 0);
   for (size_t done = 0; done < tokens.size();) {
     const auto count = std::min<size_t>(tokens.size() - done, static_cast<size_t>(longest_chunk(model, state)));
-    const Part part{&state, tokens.subspan(done, count)};
-    forward(threads, model, {&part, 1}, workspace, false, {});
+    const StateTokens one{&state, tokens.subspan(done, count)};
+    forward(threads, model, {&one, 1}, workspace, false, {});
     done += count;
     if (!task) continue;
     task->advance_to(static_cast<int64_t>(done));

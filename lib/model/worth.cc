@@ -5,28 +5,28 @@
 
 namespace infini {
 
-Worth::Worth(const Threads &threads, const Model &model, std::span<const Part> parts, Workspace &workspace)
+Worth::Worth(const Threads &threads, const Model &model, std::span<const StateTokens> chunk, Workspace &workspace)
     : threads_(threads), model_(model), shape_(model.rules().attention.shape), probe_(model.config().memory.probe),
-      parts_(parts), workspace_(workspace), tokens_(workspace.ids) {
-  workspace.raised.resize(parts.size());
+      chunk_(chunk), workspace_(workspace), tokens_(workspace.ids) {
+  workspace.raised.resize(chunk.size());
   for (std::vector<RaisedSpan> &raised : workspace.raised) raised.clear();
   if (shape_.keep == 0) return;
-  const auto count = static_cast<size_t>(count_tokens(parts));
+  const auto count = static_cast<size_t>(count_tokens(chunk));
   workspace.worth.assign(count, 0);
   workspace.ends.assign(count, 0);
   tokens_.clear();
-  for (const Part &part : parts) tokens_.insert(tokens_.end(), part.tokens.begin(), part.tokens.end());
+  for (const StateTokens &one : chunk) tokens_.insert(tokens_.end(), one.tokens.begin(), one.tokens.end());
   for (size_t row = 0; row < count; ++row) workspace.ends[row] = model.ends_sentence(tokens_[row]);
 }
 
 void Worth::of_first_tokens(bool exact) {
   if (shape_.keep == 0) return;
   size_t row = 0;
-  for (const Part &part : parts_) {
-    State &state = *part.state;
-    state.keep.raise(state.view, shape_, false, workspace_.raised[&part - parts_.data()]);
+  for (const StateTokens &one : chunk_) {
+    State &state = *one.state;
+    state.keep.raise(state.view, shape_, false, workspace_.raised[&one - chunk_.data()]);
     View end = state.view;
-    end.position += static_cast<int64_t>(part.tokens.size());
+    end.position += static_cast<int64_t>(one.tokens.size());
     if (end.open() > shape_.segment)
       fail(Status::INTERNAL, "a chunk reads beyond a segment of which something is kept");
     state.closes = end.open() == shape_.segment;
@@ -34,9 +34,9 @@ void Worth::of_first_tokens(bool exact) {
     if (probe_.weight.empty() && !state.keep.knows(state.view.position) && state.has_hidden) {
       State *const states[] = {&state};
       if (!state.has_logits) compute_logits(threads_, model_, states, workspace_, exact);
-      workspace_.worth[row] = negative_log_likelihood(state.logits.data(), model_.config().vocabulary, part.tokens[0]);
+      workspace_.worth[row] = negative_log_likelihood(state.logits.data(), model_.config().vocabulary, one.tokens[0]);
     }
-    row += part.tokens.size();
+    row += one.tokens.size();
   }
 }
 
@@ -52,9 +52,9 @@ void Worth::of_layer(int layer, const float *x, int64_t stride) {
   });
   if (shape_.keep_standing == 0) return;
   size_t row = 0;
-  for (size_t i = 0; i < parts_.size(); ++i) {
-    State &state = *parts_[i].state;
-    const size_t count = parts_[i].tokens.size();
+  for (size_t i = 0; i < chunk_.size(); ++i) {
+    State &state = *chunk_[i].state;
+    const size_t count = chunk_[i].tokens.size();
     state.keep.note(state.view.position, std::span(workspace_.worth).subspan(row, count),
                     std::span(workspace_.ends).subspan(row, count));
     state.keep.raise(state.view, shape_, true, workspace_.raised[i]);
@@ -64,14 +64,14 @@ void Worth::of_layer(int layer, const float *x, int64_t stride) {
 
 bool Worth::wants_rows() const {
   return shape_.keep > 0 && probe_.weight.empty() &&
-         std::any_of(parts_.begin(), parts_.end(), [](const Part &p) { return p.tokens.size() > 1; });
+         std::any_of(chunk_.begin(), chunk_.end(), [](const StateTokens &one) { return one.tokens.size() > 1; });
 }
 
 void Worth::of_next_tokens(int64_t first, int64_t rows, const float *logits, int64_t stride) {
   if (!wants_rows()) return;
   parallel_for(threads_, rows, 4, [&](int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; ++row)
-      if (const auto next = static_cast<size_t>(first + row + 1); next < tokens_.size() && !begins_part(next))
+      if (const auto next = static_cast<size_t>(first + row + 1); next < tokens_.size() && !begins_state(next))
         workspace_.worth[next] =
             negative_log_likelihood(logits + row * stride, model_.config().vocabulary, tokens_[next]);
   });
@@ -80,9 +80,9 @@ void Worth::of_next_tokens(int64_t first, int64_t rows, const float *logits, int
 void Worth::note() {
   if (shape_.keep == 0) return;
   size_t row = 0;
-  for (const Part &part : parts_) {
-    State &state = *part.state;
-    const size_t count = part.tokens.size();
+  for (const StateTokens &one : chunk_) {
+    State &state = *one.state;
+    const size_t count = one.tokens.size();
     state.keep.note(state.view.position - static_cast<int64_t>(count), std::span(workspace_.worth).subspan(row, count),
                     std::span(workspace_.ends).subspan(row, count));
     if (state.closes) state.keep.apply(state.closing);
@@ -93,11 +93,11 @@ void Worth::note() {
   }
 }
 
-bool Worth::begins_part(size_t row) const {
+bool Worth::begins_state(size_t row) const {
   size_t begin = 0;
-  for (const Part &part : parts_) {
+  for (const StateTokens &one : chunk_) {
     if (begin == row) return true;
-    begin += part.tokens.size();
+    begin += one.tokens.size();
   }
   return false;
 }

@@ -106,16 +106,16 @@ void Batch::choose(const Threads &threads, std::span<int32_t> tokens) {
 
 // Of the sessions with or without option `deterministic`, those that have a token.
 void Batch::feed(const Threads &threads, bool exact, std::span<const int32_t> tokens, std::vector<char> &fed) {
-  std::vector<Part> parts;
+  std::vector<StateTokens> chunk;
   std::vector<size_t> indices;
   for (size_t i = 0; i < sessions_.size(); ++i) {
     if (sessions_[i]->impl_->settings.exact != exact || tokens[i] < 0) continue;
-    parts.push_back({&sessions_[i]->impl_->state, tokens.subspan(i, 1)});
+    chunk.push_back({&sessions_[i]->impl_->state, tokens.subspan(i, 1)});
     indices.push_back(i);
   }
-  if (parts.empty()) return;
+  if (chunk.empty()) return;
   std::vector<std::optional<Unfinished>> changes(fed.size());  // until each one's history has the token
-  engine_.forward(threads, parts, exact);
+  engine_.forward(threads, chunk, exact);
   for (const size_t i : indices) fed[i] = 1, changes[i].emplace(sessions_[i]->impl_->state);
   for (const size_t i : indices) {
     changes[i].reset();

@@ -45,9 +45,9 @@ void Session::rewind(int64_t position) {
     const Unfinished change(state);  // until it stands where its history ends
     for (size_t done = 0; done < again.size();) {
       const auto longest = static_cast<size_t>(std::min(impl_->settings.chunk, impl_->engine.longest_chunk(state)));
-      const Part part{&state, again.subspan(done, std::min(again.size() - done, longest))};
-      impl_->engine.forward(threads, {&part, 1}, impl_->settings.exact);
-      done += part.tokens.size();
+      const StateTokens one{&state, again.subspan(done, std::min(again.size() - done, longest))};
+      impl_->engine.forward(threads, {&one, 1}, impl_->settings.exact);
+      done += one.tokens.size();
     }
   }
   if (impl_->settings.rewind_sampler) {

@@ -135,8 +135,8 @@ void Session::ingest(std::span<const int32_t> tokens, Task *task, const LogitsSi
               : [&](const Threads &here, int64_t first, int64_t rows, const float *logits, int64_t stride) {
       sink(here, static_cast<int64_t>(done) + first, rows, logits, stride);
         };
-    const Part part{&impl_->state, chunk};
-    impl_->engine.forward(threads, {&part, 1}, impl_->settings.exact, shifted);
+    const StateTokens one{&impl_->state, chunk};
+    impl_->engine.forward(threads, {&one, 1}, impl_->settings.exact, shifted);
     impl_->remember(*model_, chunk);
     moved();
     done += chunk.size();
@@ -313,8 +313,8 @@ std::optional<int32_t> Session::step(Task *task) {
   const ThreadScope threads(model_->threads(), impl_->settings.threads);
   const std::optional<int32_t> token = choose(threads);
   if (!token) return std::nullopt;
-  const Part part{&impl_->state, {&*token, 1}};
-  impl_->engine.forward(threads, {&part, 1}, impl_->settings.exact);
+  const StateTokens one{&impl_->state, {&*token, 1}};
+  impl_->engine.forward(threads, {&one, 1}, impl_->settings.exact);
   impl_->remember(*model_, {&*token, 1});
   moved();
   accept(*token);

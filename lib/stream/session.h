@@ -41,7 +41,7 @@ class Session {
   // since the last call is closed; what begins a conversation is given at its beginning: after reset(), a memory alone,
   // or a rewind to before it. After CANCELLED the turn that was being read is the open one.
   void chat(const std::vector<ChatMessage> &messages, Task *task = nullptr);
-  // The same for a caller who reads the tokens himself, as in parts: what chat() would read; then begin_turn(), all of
+  // The same for a caller who reads the tokens himself, as in pieces: what chat() would read; then begin_turn(), all of
   // the tokens, and start_generation().
   struct ChatTurn {
     std::vector<int32_t> tokens;

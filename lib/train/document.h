@@ -22,18 +22,18 @@ struct DocumentLink {
   float weight = 1;  // loss weight of a retrieval
 };
 
-// A document, or a part of one.
+// A document, or a piece of one: as much as a reader gives at once.
 struct Document {
   std::vector<int32_t> tokens;
   std::vector<float> weight;        // loss weights of the tokens
   std::vector<DocumentLink> links;  // ascending by `from`
-  std::vector<Tag> tags;            // of the tokens up to the end of the last value; the label is that of the name
+  std::vector<Tag> tags;            // of the tokens up to the end of the last value
   // `links` is complete: a token without one is a negative example, for which nothing should be retrieved.
   bool supervised = false;
-  bool begins = true;         // it is the first part of the document
+  bool begins = true;         // it is the first piece of the document
   int64_t unknown_bytes = 0;  // as in Sequence
 
-  // Tags `count` tokens from `begin` on as a value of the name with this label; -1: no name. Where values overlap, the
+  // Tags `count` tokens from `begin` on as a value with this label; -1: none. Where values overlap, the
   // last one counts.
   void add_value(int32_t begin, int32_t count, int32_t label = -1);
   // The links from `count` tokens, the first of which is `first`.

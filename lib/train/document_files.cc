@@ -15,10 +15,10 @@ namespace {
 
 using nlohmann::json;
 
-void append_end(const Tokenizer &tokenizer, double weight, Document &part) {
-  if (tokenizer.eos() < 0 || (part.begins && part.tokens.empty())) return;
-  part.tokens.push_back(tokenizer.eos());
-  part.weight.push_back(static_cast<float>(weight));
+void append_end(const Tokenizer &tokenizer, double weight, Document &piece) {
+  if (tokenizer.eos() < 0 || (piece.begins && piece.tokens.empty())) return;
+  piece.tokens.push_back(tokenizer.eos());
+  piece.weight.push_back(static_cast<float>(weight));
 }
 
 // What both readers have: files in order, over and over, and the position in one of them.
@@ -81,18 +81,18 @@ class TextReader : public FileReader {
 
   Document next() override {
     for (;;) {
-      Document part;
-      part.begins = offset_ == 0;
-      const bool more = text_->next(tokenizer_, {.start = part.begins, .unknown = settings_.unknown}, part.tokens,
-                                    &part.unknown_bytes);
+      Document piece;
+      piece.begins = offset_ == 0;
+      const bool more = text_->next(tokenizer_, {.start = piece.begins, .unknown = settings_.unknown}, piece.tokens,
+                                    &piece.unknown_bytes);
       offset_ = text_->offset();
-      any_ |= !part.tokens.empty();
-      part.weight.assign(part.tokens.size(), static_cast<float>(settings_.weight));
+      any_ |= !piece.tokens.empty();
+      piece.weight.assign(piece.tokens.size(), static_cast<float>(settings_.weight));
       if (!more || offset_ >= text_->size()) {
-        append_end(tokenizer_, settings_.weight, part);
+        append_end(tokenizer_, settings_.weight, piece);
         open_next();
       }
-      if (!part.tokens.empty()) return part;
+      if (!piece.tokens.empty()) return piece;
     }
   }
 
@@ -116,10 +116,10 @@ class JsonlReader : public FileReader {
       offset_ = lines_->offset();
       ++line_;
       if (line.find_first_not_of(" \t\r") == line.npos) continue;
-      Document part = read(line);
-      if (part.tokens.empty()) continue;
+      Document piece = read(line);
+      if (piece.tokens.empty()) continue;
       any_ = true;
-      return part;
+      return piece;
     }
   }
 
@@ -151,12 +151,12 @@ class JsonlReader : public FileReader {
     const auto text = object.find(settings_.field);
     if (text == object.end() || !text->is_string()) refuse("has no text '", settings_.field, "'");
     const auto &bytes = text->get_ref<const std::string &>();
-    Document part;
+    Document piece;
     std::vector<size_t> ends;
     try {
-      part.tokens = tokenizer_.encode(bytes, {.unknown = settings_.unknown, .ends = &ends}, &part.unknown_bytes);
+      piece.tokens = tokenizer_.encode(bytes, {.unknown = settings_.unknown, .ends = &ends}, &piece.unknown_bytes);
     } catch (const Error &error) { refuse(error.what()); }
-    part.weight.assign(part.tokens.size(), static_cast<float>(settings_.weight));
+    piece.weight.assign(piece.tokens.size(), static_cast<float>(settings_.weight));
     std::vector<int64_t> last;  // last byte of each token; -1: it holds none, such as a BOS token
     for (const size_t end : ends) last.push_back(static_cast<int64_t>(end) - 1);
     const auto list = [&](const char *name, const auto &read_list) {
@@ -165,12 +165,12 @@ class JsonlReader : public FileReader {
       if (!found->is_array()) refuse("'", name, "' is not a list");
       read_list(*found);
     };
-    list("spans", [&](const json &spans) { weigh(spans, bytes.size(), last, part); });
-    list("links", [&](const json &links) { add_links(links, bytes.size(), last, part); });
-    list("values", [&](const json &values) { add_values(values, bytes.size(), last, part); });
-    if (bytes.empty()) part.tokens.clear();  // a BOS token alone teaches nothing
-    append_end(tokenizer_, settings_.weight, part);
-    return part;
+    list("spans", [&](const json &spans) { weigh(spans, bytes.size(), last, piece); });
+    list("links", [&](const json &links) { add_links(links, bytes.size(), last, piece); });
+    list("values", [&](const json &values) { add_values(values, bytes.size(), last, piece); });
+    if (bytes.empty()) piece.tokens.clear();  // a BOS token alone teaches nothing
+    append_end(tokenizer_, settings_.weight, piece);
+    return piece;
   }
 
   // Whether elements `at` and at + 1 of a list are a range of bytes, [begin, end), of a text of `size` bytes.
@@ -182,7 +182,7 @@ class JsonlReader : public FileReader {
     return value.is_number() && value.get<double>() >= 0 && value.get<double>() <= kGreatest;
   }
 
-  void weigh(const json &spans, size_t size, const std::vector<int64_t> &last, Document &part) const {
+  void weigh(const json &spans, size_t size, const std::vector<int64_t> &last, Document &piece) const {
     size_t number = 0;
     for (const json &span : spans) {
       if (!span.is_array() || span.size() != 3 || !is_range(span, 0, size) || !is_weight(span[2]))
@@ -203,7 +203,7 @@ class JsonlReader : public FileReader {
     for (auto span = spans.rbegin(); span != spans.rend(); ++span) {
       const size_t end = token((*span)[1]);
       for (size_t at = open_from(token((*span)[0])); at < end; at = open_from(at)) {
-        part.weight[at] = (*span)[2].get<float>();
+        piece.weight[at] = (*span)[2].get<float>();
         next[at] = at + 1;
       }
     }
@@ -240,17 +240,17 @@ class JsonlReader : public FileReader {
   }
 
   // Ranges of equally many tokens are linked token by token; else every token to the last one of `to`.
-  static void add_link(const LinkedRanges &link, Document &part) {
+  static void add_link(const LinkedRanges &link, Document &piece) {
     using Kind = DocumentLink::Kind;
     const auto &[from, to, kind, weight] = link;
     const bool local = kind == "local";
     if (!local)
-      for (const Tokens &value : {to, from}) part.add_value(value.first, value.count);
+      for (const Tokens &value : {to, from}) piece.add_value(value.first, value.count);
     for (int32_t i = local ? -1 : 0; i < from.count; ++i) {
       const int32_t token = from.first + i, found = !local && from.count == to.count ? to.first + i : to.last();
       if (found >= token) continue;  // one token holds both
-      part.links.push_back({local ? Kind::LOCAL : Kind::RETRIEVAL, token, found, weight});
-      if (kind == "answer") part.links.push_back({Kind::ANSWER, token, found});
+      piece.links.push_back({local ? Kind::LOCAL : Kind::RETRIEVAL, token, found, weight});
+      if (kind == "answer") piece.links.push_back({Kind::ANSWER, token, found});
     }
   }
 
@@ -266,22 +266,22 @@ class JsonlReader : public FileReader {
     links.erase(std::unique(links.begin(), links.end(), same), links.end());
   }
 
-  void add_links(const json &links, size_t size, const std::vector<int64_t> &last, Document &part) const {
+  void add_links(const json &links, size_t size, const std::vector<int64_t> &last, Document &piece) const {
     if (last.empty()) return;
-    part.supervised = true;
+    piece.supervised = true;
     size_t number = 0, pairs = 0;
     for (const json &entry : links) {
       const LinkedRanges link = read_link(entry, number++, size, last);
       if ((pairs += static_cast<size_t>(link.from.count)) > kMost)
         refuse("its links join more than ", kMost, " pairs of tokens");
-      add_link(link, part);
+      add_link(link, piece);
     }
-    order_links(part.links);
+    order_links(piece.links);
   }
 
-  void add_values(const json &values, size_t size, const std::vector<int64_t> &last, Document &part) const {
+  void add_values(const json &values, size_t size, const std::vector<int64_t> &last, Document &piece) const {
     if (last.empty()) return;
-    part.supervised = true;
+    piece.supervised = true;
     size_t number = 0, held = 0;
     for (const json &value : values) {
       if (!value.is_array() || value.size() != 3 || !is_range(value, 0, size) || value[0] == value[1] ||
@@ -291,7 +291,7 @@ class JsonlReader : public FileReader {
       ++number;
       const Tokens tokens = tokens_of(value, 0, last);
       if ((held += static_cast<size_t>(tokens.count)) > kMost) refuse("its values hold more than ", kMost, " tokens");
-      part.add_value(tokens.first, tokens.count, value[2].get<int32_t>());
+      piece.add_value(tokens.first, tokens.count, value[2].get<int32_t>());
     }
   }
 

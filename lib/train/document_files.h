@@ -15,7 +15,7 @@ namespace infini {
 class DocumentReader {
  public:
   virtual ~DocumentReader() = default;
-  virtual Document next() = 0;                         // the next document, or the next part of one
+  virtual Document next() = 0;                         // the next document, or the next piece of one
   virtual std::string save() const = 0;                // the position in the files, from which next() continues
   virtual void restore(const std::string &state) = 0;  // FORMAT
 };

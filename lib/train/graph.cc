@@ -23,10 +23,10 @@ void Tally::add(const Tally &other) {
 }
 
 TrainingGraph::TrainingGraph(const Threads &threads, const Model &model, const Gemm &gemm, const Parameters &parameters,
-                             std::vector<bool> trained, NumberType compute, int64_t keep_bytes, TrainedPart part,
+                             std::vector<bool> trained, NumberType compute, int64_t activation_bytes, TrainedPart part,
                              Lora *lora)
     : gemm_(gemm), config_(model.config()), parameters_(parameters), trained_(std::move(trained)), lora_(lora),
-      compute_(compute), keep_bytes_(keep_bytes), model_rules_(model.rules()), kinds_(model_rules_.kinds),
+      compute_(compute), activation_bytes_(activation_bytes), model_rules_(model.rules()), kinds_(model_rules_.kinds),
       width_(config_.width), queries_(config_.q_columns()), keys_(config_.k_columns()), qkv_(config_.qkv_columns()),
       attended_(config_.attended_columns()), x_stride_(round_up(width_, kPanel)), qkv_stride_(round_up(qkv_, kPanel)),
       raw_stride_(round_up(queries_ + keys_, kPanel)), gate_up_stride_(round_up(2 * int64_t{config_.hidden}, kPanel)),
@@ -161,7 +161,7 @@ void TrainingGraph::reserve(const BatchLayout &layout, int threads, bool backwar
   Trace none;
   each_buffer(none, layout, rows_,
               [&]<class T>(const Buffer<T> &, int64_t size) { trace_bytes += size * static_cast<int64_t>(sizeof(T)); });
-  recomputes_ = !backward || static_cast<int64_t>(traced) * trace_bytes > keep_bytes_;
+  recomputes_ = !backward || static_cast<int64_t>(traced) * trace_bytes > activation_bytes_;
   input_count_ = backward ? layers + 1 : 2;
   trace_count_ = recomputes_ ? 1 : traced;
   inputs_.resize(std::max(inputs_.size(), input_count_));

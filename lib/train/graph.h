@@ -54,13 +54,13 @@ struct RunRequest {
 class TrainingGraph {
  public:
   // `trained`, for each parameter: whether it gets a gradient, which decides how far down the backward pass goes and
-  // which products it makes. `keep_bytes`: where the activations of all layers would take more, only the layers' inputs
-  // are kept and the rest is computed again, layer by layer. Where `part` is RETRIEVAL, the loss is that of supervised
-  // retrievals alone, of the layers whose q is trained; each is fed by the model as it is now, so that no gradient of
-  // one layer reaches another. `lora` may be null; it gets the gradients of its adapters.
+  // which products it makes. `activation_bytes`: where the activations of all layers would take more, only the inputs
+  // of layers are kept and the rest is computed again, layer by layer. Where `part` is RETRIEVAL, the loss is that of
+  // supervised retrievals alone, of the layers whose q is trained; each is fed by the model as it is now, so that no
+  // gradient of one layer reaches another. `lora` may be null; it gets the gradients of its adapters.
   TrainingGraph(const Threads &threads, const Model &model, const Gemm &gemm, const Parameters &parameters,
-                std::vector<bool> trained, NumberType compute, int64_t keep_bytes, TrainedPart part = TrainedPart::ALL,
-                Lora *lora = nullptr);
+                std::vector<bool> trained, NumberType compute, int64_t activation_bytes,
+                TrainedPart part = TrainedPart::ALL, Lora *lora = nullptr);
   // Segment, carry, sinks and memory as these say; until then as the model does. Layers with a window of their own keep
   // it.
   void set_rules(const AttentionRules &rules);
@@ -116,7 +116,7 @@ class TrainingGraph {
   }
   size_t kind(size_t layer) const { return static_cast<size_t>(&model_rules_.of(layer) - model_rules_.kinds.data()); }
   const AttentionRules &rules(size_t layer) const { return kinds_[kind(layer)]; }
-  // f(buffer, how many elements it needs) for each buffer of a trace, whose feed-forward keeps `fed` rows.
+  // f(buffer, how many elements it needs) for each buffer of a trace. `fed`: so many rows of the feed-forward are kept.
   template <class F>
   void each_buffer(Trace &t, const BatchLayout &layout, int64_t fed, const F &f) const;
   void reserve(const BatchLayout &layout, int threads, bool backward);
@@ -187,7 +187,7 @@ class TrainingGraph {
   const std::vector<bool> trained_;
   Lora *const lora_;
   const NumberType compute_;
-  const int64_t keep_bytes_;
+  const int64_t activation_bytes_;
   const Rules &model_rules_;
   std::vector<AttentionRules> kinds_;                      // as Rules::kinds
   bool norms_heads_, keeps_branches_;                      // in some layer

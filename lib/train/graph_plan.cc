@@ -15,8 +15,8 @@ std::array<TrainingGraph::HeadPart, 3> TrainingGraph::head_parts(size_t layer) c
           {w[Field::V], w[Field::V_BIAS], Parameters::kNone, first_value, qkv_ - first_value}};
 }
 
-// x, rows of this part as the product made them: adds the bias, and norms heads, or all together. `raw` keeps what was
-// normed.
+// x: the rows of q, of k or of v, as the product made them. Adds the bias, if there is one, and then norms each head,
+// or where the norm is as wide as the row, the row. `raw` keeps the rows as they were before the norm.
 void TrainingGraph::finish_heads(const Threads &threads, const HeadPart &part, int64_t rows, float *x, int64_t stride,
                                  float *raw, int64_t raw_stride) const {
   if (part.bias == Parameters::kNone && part.norm == Parameters::kNone) return;

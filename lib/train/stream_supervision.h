@@ -190,7 +190,8 @@ class StreamSupervision : public StreamGradient {
     add_read_gradient(r, z(), weight / denominator_[r], dz());
   }
 
-  // Of the query at hand, in panels: what its sources have of z, what one of them has, and the feature of that one.
+  // Of the query at hand, in panels: the sum of its source rows' features as z would hold it, and the part and the
+  // feature of one source row.
   std::vector<float> sources_, dsources_, source_, feature_, dfeature_;
   Supervised retrieved_, attended_;
 };

@@ -1,6 +1,6 @@
 // Supervision of attention, as training knows it: the loss weight of each supervised query, a head at a time. The
 // layout of a batch says which earlier tokens are the query's targets; which heads are supervised, and why, only a
-// supervisor knows, such as that of adapt/recall_supervisor.h.
+// supervisor knows.
 #pragma once
 
 #include <cstdint>

@@ -16,21 +16,21 @@ Sequence PackedSource::next(int segment, int segments) {
   const auto total = static_cast<size_t>(sequence_size(segment, segments));
   Sequence out;
   while (out.tokens.size() < total) {
-    if (at_ == part_.tokens.size()) {
+    if (at_ == piece_.tokens.size()) {
       before_ = reader_->save();
-      part_ = reader_->next();
+      piece_ = reader_->next();
       at_ = 0;
     }
-    const size_t count = std::min(total - out.tokens.size(), part_.tokens.size() - at_);
-    append(part_, at_, count, segment, carry_, out);
+    const size_t count = std::min(total - out.tokens.size(), piece_.tokens.size() - at_);
+    append(piece_, at_, count, segment, carry_, out);
     at_ += count;
   }
   return out;
 }
 
 std::string PackedSource::save() const {
-  // Between two parts nothing is held: the reader's own state says it all.
-  const bool between = at_ == part_.tokens.size();
+  // Between two pieces nothing is held: the reader's own state says it all.
+  const bool between = at_ == piece_.tokens.size();
   return JsonObject().add("reader", between ? reader_->save() : before_).add("at", between ? 0 : at_).text();
 }
 
@@ -41,13 +41,13 @@ void PackedSource::restore(const std::string &state) {
     fail(Status::FORMAT, "the state of a source of texts is damaged");
   reader_->restore(reader->get<std::string>());
   before_ = reader->get<std::string>();
-  part_ = {};
+  piece_ = {};
   at_ = 0;
   const auto taken = at->get<uint64_t>();
   if (taken == 0) return;
-  part_ = reader_->next();
-  if (taken > part_.tokens.size()) {
-    part_ = {};
+  piece_ = reader_->next();
+  if (taken > piece_.tokens.size()) {
+    piece_ = {};
     fail(Status::FORMAT, "the state of a source of texts leads behind their end: were they changed?");
   }
   at_ = static_cast<size_t>(taken);

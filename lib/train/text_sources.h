@@ -26,9 +26,9 @@ class PackedSource : public SequenceSource {
  private:
   std::unique_ptr<DocumentReader> reader_;
   const int64_t carry_;
-  std::string before_;  // state of the reader before it gave part_
-  Document part_;
-  size_t at_ = 0;  // token of part_ that comes next
+  std::string before_;  // state of the reader before it gave piece_
+  Document piece_;
+  size_t at_ = 0;  // token of piece_ that comes next
 };
 
 // Excerpts of text files, each a document, which begin near a byte that is drawn uniformly over all files.

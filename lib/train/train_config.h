@@ -75,7 +75,7 @@ struct TrainConfig {
   std::vector<HeadGate> gates;
   double feature_scale = 1;
   std::string compute = "auto";
-  int64_t keep_mb = 1024;
+  int64_t activations_mb = 1024;
   uint64_t seed = 1;
 
   // `supervision`: settings of a supervisor, which stand among these.
@@ -134,7 +134,7 @@ struct TrainConfig {
     v("feature_scale", feature_scale, 1e-3, 1e3, "factor on the weights of q and k before training");
     v("compute", compute, "auto|f32|bf16",
       "number type of matrix products; auto: bf16 where the processor is faster at it; all else is f32");
-    v("keep_mb", keep_mb, 0, 1 << 30,
+    v("activations_mb", activations_mb, 0, 1 << 30,
       "MiB of activations that are kept for the backward pass; where they would take more, they are computed twice");
     v("seed", seed, 0, 0x1p63, "of the random initial values of adapters, and of what fitted heads write");
   }

@@ -50,8 +50,8 @@ Trainer::Trainer(std::shared_ptr<const Model> model, const TrainConfig &config, 
     lora_->pack(team);
     adapter_optimizer_ = std::make_unique<Optimizer>(lora_->variables(), config_.optimizer, gemm_, compute_);
   }
-  graph_ = std::make_unique<TrainingGraph>(team, *model_, gemm_, parameters_, trained_, compute_, config_.keep_mb << 20,
-                                           config_.part, lora_.get());
+  graph_ = std::make_unique<TrainingGraph>(team, *model_, gemm_, parameters_, trained_, compute_,
+                                           config_.activations_mb << 20, config_.part, lora_.get());
   gradients_ = Buffer<float>(parameters_.size());
 }
 

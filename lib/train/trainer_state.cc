@@ -24,10 +24,13 @@ void check_same_training(const json &header, const std::string &path, const Mode
     fail(Status::FORMAT, path, ": not a checkpoint of training");
   if (member<std::string>(header, "model", path) != model.fingerprint())
     fail(Status::MODEL_MISMATCH, path, ": the checkpoint belongs to another model than the one that is trained");
-  if (member<std::string>(header, "config", path) != description)
-    fail(Status::MODEL_MISMATCH, path, ": the checkpoint was trained otherwise:",
-         differences(*parse_json(header["config"].get<std::string>(), Status::FORMAT, path + ": the configuration"),
-                     *parse_json(description, Status::INTERNAL, "the configuration")),
+  const auto then = member<std::string>(header, "config", path);
+  if (then == description) return;
+  const auto before = parse_json(then, Status::FORMAT, path + ": the configuration"),
+             now = parse_json(description, Status::INTERNAL, "the configuration");
+  rename_member(*before, "keep_mb", "activations_mb");  // as it was called before version 0.1 came out
+  if (*before != *now)
+    fail(Status::MODEL_MISMATCH, path, ": the checkpoint was trained otherwise:", differences(*before, *now),
          " train as then, or name another checkpoint");
 }
 

@@ -17,9 +17,9 @@ constexpr Flag kOwn[] = {{"--heads-share", "share"},
                          {"--heads-least", "least"},
                          {"--adapt-layers", "layers"},
                          {"--find-sequences", "find_sequences"},
-                         {"--carry-steps", "carry_steps"},
-                         {"--carry-rate", "carry_rate"},
-                         {"--carry-size", "carry_size"},
+                         {"--carrier-steps", "carrier_steps"},
+                         {"--carrier-rate", "carrier_rate"},
+                         {"--carrier-size", "carrier_size"},
                          {"--teach-sequences", "teach_sequences"},
                          {"--teach-steps", "teach_steps"},
                          {"--teach-rate", "teach_rate"},
@@ -49,7 +49,7 @@ void show_step(LiveLine &line, const Json &report, double pace) {
   const int64_t step = report["step"], steps = report["steps"];
   line.show(format("%s %lld/%lld  loss %s  share %s  across %s  inside %s  %.0f tokens/s  %s left", phase.c_str(),
                    static_cast<long long>(step), static_cast<long long>(steps), decimals(report["loss"]).c_str(),
-                   decimals(report[phase == "carry" ? "subject_share" : "source_share"], 3).c_str(),
+                   decimals(report[phase == "carriers" ? "subject_share" : "source_share"], 3).c_str(),
                    decimals(report["recall_across"]).c_str(), decimals(report["recall_inside"]).c_str(),
                    report["tokens_per_second"].get<double>(),
                    time_text(pace * static_cast<double>(steps - step)).c_str()));
@@ -71,7 +71,7 @@ void print_result(const Json &info) {
                  format("recall over %lld border%s", static_cast<long long>(borders), borders == 1 ? "" : "s").c_str(),
                  decimals(before["recall"][i]).c_str(), decimals(after["recall"][i]).c_str()));
   }
-  for (const char *phase : {"find", "carry", "teach", "train"})
+  for (const char *phase : {"find", "carriers", "teach", "train"})
     print(format("%-22s %7.1f min %s tokens\n", phase, info["phase_seconds"][phase].get<double>() / 60,
                  grouped(info["phase_tokens"][phase].get<int64_t>()).c_str()));
 }
@@ -96,7 +96,7 @@ void AdaptFlags::add(CLI::App &command, const ModelArguments &arguments) {
 }
 
 void AdaptFlags::run() const {
-  // What its stages are asked is decided before the first: the last begins after all others have done their work.
+  // What its phases are asked is decided before the first: the last begins after all others have done their work.
   for (const char *const name :
        {"--create", "--description", "--jsonl", "--recall", "--prose", "--evaluate", "--optimizer", "--rate",
         "--schedule", "--warmup", "--tokens", "--adapter", "--log-every", "--evaluate-every"})
@@ -118,7 +118,7 @@ void AdaptFlags::run() const {
   if (!settings.contains("checkpoint")) settings["checkpoint"] = files.out + ".adapt";
   const std::string state = settings["checkpoint"];
   for (const std::string &path : {arguments_->model, files.out, files.log})
-    for (const char *const part : {".json", ".carry.", ".teach", ".train."})
+    for (const char *const part : {".json", ".carriers.", ".teach", ".train."})
       if (path.starts_with(state + part))
         throw std::runtime_error("--checkpoint: files of the adaptation are named like " + path +
                                  "; give another name");

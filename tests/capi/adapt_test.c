@@ -69,7 +69,7 @@ int main(void) {
   CHECK_OK(infini_adaptation_run(adaptation, NULL));
   CHECK_STATUS(infini_adaptation_step(adaptation, NULL), INFINI_END);
   CHECK(says(infini_adaptation_report_json, adaptation, "\"phase\":\"after\""));
-  CHECK(says(infini_adaptation_info_json, adaptation, "\"stages\":[\"train\"],\"stages_done\":1,\"complete\":true"));
+  CHECK(says(infini_adaptation_info_json, adaptation, "\"phases\":[\"train\"],\"phases_done\":1,\"complete\":true"));
   CHECK(says(infini_adaptation_info_json, adaptation, "\"no_task\":\"no head looks"));
   CHECK_OK(infini_adaptation_save(adaptation));
   CHECK_OK(infini_adaptation_write(adaptation, ADAPTED, NULL));

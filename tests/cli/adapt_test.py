@@ -65,7 +65,7 @@ class Adapt(support.Test):
                 file.write_text(json.dumps(dict(config, architecture=architecture, window=64 if architecture == "gemma3" else 0)))
                 self.json("train", "--create", file, "--text", NOVEL, "--tokens", 256, "--steps", 1, "--out", created, *EXACT)
                 result = self.json(*self.arguments(created, out, "--segment", "32", "--segments", "8", "--heads-least", "0", "--find-sequences", "1",
-                                                   "--carry-steps", "4", "--teach-sequences", "16", "--teach-steps", "4", "--steps", "6"))
+                                                   "--carrier-steps", "4", "--teach-sequences", "16", "--teach-steps", "4", "--steps", "6"))
                 self.assertEqual(bool(result["heads"]), fits)
                 self.assertIn("" if fits else "share norms", result.get("no_task", ""))
                 self.assertEqual("no_task" in result, not fits)
@@ -73,21 +73,21 @@ class Adapt(support.Test):
                 info = self.json("info", out)
                 self.assertEqual((info["architecture"], info["trained_memory"], info["segment"]), (architecture, True, 32))
 
-    def test_files_of_the_stages_are_no_others(self):
+    def test_files_of_the_phases_are_no_others(self):
         plain = self.plain()
         for out in ("m.train.gguf", "m.teach3.gguf", "m.json"):
             self.fails(*self.arguments(plain, self.folder / out, "--checkpoint", self.folder / "m"), says="--checkpoint")
 
-    def test_a_plain_model_is_adapted_stage_by_stage(self):
+    def test_a_plain_model_is_adapted_phase_by_phase(self):
         plain, out, log = self.plain(), self.folder / "out.gguf", self.folder / "log.jsonl"
         result = self.json(*self.arguments(plain, out, "--segment", "32", "--segments", "8", "--heads-least", "0", "--find-sequences", "2",
-                                           "--carry-steps", "40", "--carry-rate", "0.1", "--teach-sequences", "96", "--teach-steps", "160", "--steps", "12", "--log", log))
+                                           "--carrier-steps", "40", "--carrier-rate", "0.1", "--teach-sequences", "96", "--teach-steps", "160", "--steps", "12", "--log", log))
         lines = [json.loads(line) for line in log.read_text().splitlines()]
         steps = lambda phase: [line for line in lines if line["phase"] == phase]
-        self.assertEqual([line["step"] for line in steps("carry")], list(range(1, 41)))
+        self.assertEqual([line["step"] for line in steps("carriers")], list(range(1, 41)))
         self.assertEqual([line["step"] for line in steps("train")], list(range(1, 13)))
         mean = lambda reports, share: sum(report[share] or 0 for report in reports) / len(reports)
-        self.assertGreater(mean(steps("carry")[-5:], "subject_share"), 2 * mean(steps("carry")[:5], "subject_share"))
+        self.assertGreater(mean(steps("carriers")[-5:], "subject_share"), 2 * mean(steps("carriers")[:5], "subject_share"))
         # One layer carries names to digits; above it each digit of a value has a group of heads, layer by layer.
         layer = result["carriers"][0][0]
         self.assertEqual([head for _, head in result["carriers"]], [result["carriers"][0][1], result["carriers"][0][1] + 1])
@@ -111,10 +111,10 @@ class Adapt(support.Test):
 
     def test_an_interrupted_adaptation_goes_on_as_if_it_had_not_been(self):
         plain, whole, parts = self.plain(), self.folder / "whole.gguf", self.folder / "parts.gguf"
-        same = ["--heads-least", "0", "--segment", "32", "--segments", "4", "--find-sequences", "1", "--carry-steps", "40",
+        same = ["--heads-least", "0", "--segment", "32", "--segments", "4", "--find-sequences", "1", "--carrier-steps", "40",
                 "--teach-sequences", "16", "--teach-steps", "40", "--steps", "40"]
         self.run_command(*self.arguments(plain, whole, *same))
-        for phase in ("carry", "teach2", "train"):
+        for phase in ("carriers", "teach2", "train"):
             log = self.folder / f"{phase}.jsonl"  # of this run alone: it says that the command is there to be interrupted
             running = subprocess.Popen([COMMAND, *map(str, self.arguments(plain, parts, *same, "--log", log))], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
             until = time.monotonic() + 120

@@ -366,8 +366,11 @@ class Continue(TrainTest):
                                        "--checkpoint", state, "--out", out)
             self.assertIn("goes on after step 4", said)
             weights = [struct.unpack("<18000f", file.read_bytes()[-72000:]) for file in (folder / out.name, out, folder / "model.gguf")]
-            self.assertLess(max(abs(a - b) for a, b in zip(*weights[:2])), 3e-4)
-            self.assertGreater(max(abs(a - b) for a, b in zip(*weights[1:])), 1e-3)
+            off = [abs(a - b) for a, b in zip(*weights[:2])]  # bf16, where a processor has it, beside the f32 of then
+            changed = [abs(a - b) for a, b in zip(*weights[1:])]
+            self.assertGreater(max(changed), 1e-3)
+            self.assertLess(sum(off), 0.01 * sum(changed))
+            self.assertLess(max(off), 0.05 * max(changed))
 
     def test_an_interrupt_before_the_first_step(self):
         process = subprocess.Popen([COMMAND, *self.command("none"), "--tokens", "10000000"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)

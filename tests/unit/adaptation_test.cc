@@ -18,9 +18,33 @@ void write_model(const std::string &path) {
   Model::create(c, {})->save(path);
 }
 
+// Makes the files of an adaptation what they were before version 0.1 came out: a phase was called a stage, and that of
+// the carriers `carry`. How many got another name.
+int make_old(const std::string &checkpoint) {
+  auto state = *parse_json(test::read_text(checkpoint + ".json"), Status::INTERNAL, "the state");
+  const auto rename = [](nlohmann::json &object, const char *now, const char *old) {
+    object[old] = object.at(now);
+    object.erase(now);
+  };
+  rename(state, "phase", "stage");
+  if (state["stage"] == "carriers") state["stage"] = "carry";
+  rename(state["seconds"], "carriers", "carry"), rename(state["tokens"], "carriers", "carry");
+  rename(state["asked"], "carrier_size", "carry_size");
+  std::ofstream(checkpoint + ".json", std::ios::binary) << state.dump();
+  int renamed = 0;
+  for (const std::string kind : {".trainer", ".gguf"}) {
+    if (!std::filesystem::exists(checkpoint + ".carriers" + kind)) continue;
+    std::filesystem::rename(checkpoint + ".carriers" + kind, checkpoint + ".carry" + kind);
+    ++renamed;
+  }
+  return renamed;
+}
+
 }  // namespace
 
-TEST_CASE("an adaptation that goes on from its files says what the one before had found, to the last number") {
+TEST_CASE(
+    "an adaptation that goes on from its files, or from those of an older version, says what the one before had found, "
+    "to the last number") {
   const test::TemporaryFolder folder;
   write_model(folder.file("plain.gguf"));
   AdaptSettings settings;
@@ -28,7 +52,7 @@ TEST_CASE("an adaptation that goes on from its files says what the one before ha
   settings.checkpoint = folder.file("kept");
   settings.segment = 32, settings.segments = 8;
   settings.least = 0, settings.find_sequences = 1;
-  settings.carry_steps = settings.teach_steps = settings.steps = 1;
+  settings.carrier_steps = settings.teach_steps = settings.steps = 1;
   settings.teach_sequences = 8, settings.borders = {1}, settings.evaluate_sequences = 1;
   Options options;
   options.set("compute", std::string("f32"));
@@ -38,20 +62,27 @@ TEST_CASE("an adaptation that goes on from its files says what the one before ha
   const auto info = [&] { return adaptation->info().text(); };
   CHECK(info().find("\"found\"") == std::string::npos);
   std::vector<std::string> phases;
+  int fitted = 0, renamed = 0;
   while (phases.empty() || phases.back() != "after") {
     REQUIRE(adaptation->step(nullptr));
     const auto report = parse_json(adaptation->report().text, Status::INTERNAL, "the report");
     const auto phase = report->at("phase").get<std::string>();
     if (phases.empty() || phases.back() != phase) phases.push_back(phase);
+    fitted += report->contains("fitted");
+    REQUIRE(fitted <= 4);
     // What was found is kept once there is a measurement beside it; one that is made anew first opens its trainer
     // again, which is a step.
     if (phase == "find" || phase == "open" || phase == "train") continue;
     adaptation->save();
     const std::string before = info();
+    if (phases.size() < 6) renamed += make_old(folder.file("kept"));
     adaptation = made();
     CHECK(info() == before);
   }
-  CHECK(phases == std::vector<std::string>{"find", "before", "carry", "teach1", "teach2", "teach3", "train", "after"});
+  CHECK(phases ==
+        std::vector<std::string>{"find", "before", "carriers", "teach1", "teach2", "teach3", "train", "after"});
+  CHECK(fitted == 4);
+  CHECK(renamed > 2);  // the trainer alone, then its model too
   const auto all = parse_json(info(), Status::INTERNAL, "what it found");
   CHECK(all->at("found").size() == 10);
   CHECK(all->at("found")[0].at("weight") >= all->at("found")[9].at("weight"));

@@ -461,7 +461,7 @@ TEST_CASE("the open turn goes with a snapshot, a fork, a rewind and a reset") {
   session.rewind(0);
   CHECK(read_by(session, question) == opening);
 
-  // Read in parts by the caller; of a turn that was begun and not read, nothing is left.
+  // Read in pieces by the caller; of a turn that was begun and not read, nothing is left.
   infini::Session whole(model, short_answers()), parts(model, short_answers());
   for (const Messages &messages : {question, more}) {
     parts.begin_turn(parts.chat_turn({{"user", "what is not read"}}));

@@ -53,7 +53,7 @@ struct RanksCase {
 // product's last bit, which depends on the rows that go through together, may round an activation the other way.
 constexpr RanksCase kRanksCases[] = {
     {"all", ""},
-    {"all in bf16, nothing kept", R"(, "compute": "bf16", "keep_mb": 0)", 1e-3},
+    {"all in bf16, nothing kept", R"(, "compute": "bf16", "activations_mb": 0)", 1e-3},
     {"attention of a layer", R"(, "train": "attention", "layers": [1, 1])"},
     {"lora", R"(, "train": "lora", "optimizer": "adamw")"},
     {"supervised features", R"(, "train": "features", "supervision": 1)"},

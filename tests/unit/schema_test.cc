@@ -237,7 +237,7 @@ TEST_CASE("checkpoints know training by this text") {
   CHECK(
       describe(test::train_config(R"({"train": "lora", "layers": [0, 1], "lora": {"rank": 4, "targets": ["q", "down"]},
         "gates": [[-1, -1, null], [0, 1, 0.5]], "supervised": [[0, 1], [0, 0, 3]], "schedule": "cosine", "rate": 0.001,
-        "muon_rate": 0.02, "optimizer": "adamw", "first_segment": "ungated", "compute": "f32", "keep_mb": 3,
+        "muon_rate": 0.02, "optimizer": "adamw", "first_segment": "ungated", "compute": "f32", "activations_mb": 3,
         "local_supervised": [[0, -1]], "seed": 9223372036854775807})")) ==
       R"({"train":"lora","layers":[0,1],"lora":{"rank":4,"alpha":16.0,"targets":["q","down"]},"optimizer":"adamw",)"
       R"("rate":0.001,"muon_rate":0.02,"feature_rate":0.02,"gate_rate":0.005,"decay":0.05,"muon_decay":0.01,"momentum":0.95,)"
@@ -245,7 +245,7 @@ TEST_CASE("checkpoints know training by this text") {
       R"("tokens":8192,"drawn":0,"repeat":1,"rows":1024,"segment":0,"segments":16,"carry":-1,"sinks":-1,"epsilon":-1.0,)"
       R"("first_segment":"ungated","supervision":0.0,"supervised":[[0,1,-1],[0,0,3]],"silence":0.0,"local_supervision":0.0,)"
       R"("local_supervised":[[0,-1]],"hand_on":0.0,"gates":[[-1,-1,null],[0,1,0.5]],"feature_scale":1.0,"compute":"f32",)"
-      R"("keep_mb":3,"seed":9223372036854775807})");
+      R"("activations_mb":3,"seed":9223372036854775807})");
   // Once a JSON error of the library's own, where the list was not there at all.
   CHECK_THROWS_WITH_AS(test::train_config(R"({"local_supervision": 1})"),
                        doctest::Contains("train.local_supervised is missing"), Error);

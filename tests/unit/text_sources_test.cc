@@ -136,7 +136,7 @@ std::string said(const Tokenizer &tokenizer, const Sequence &s, int32_t at) {
   return tokenizer.piece(s.tokens[static_cast<size_t>(at)]);
 }
 
-TEST_CASE("links join tokens of equally long parts in order, and of others each to the last") {
+TEST_CASE("links join tokens of equally long ranges in order, and of others each to the last") {
   const test::TemporaryFolder folder;
   const std::string text =
       "The river key is 71432. Anna lives in a green house. The river key is 71432. Anna lives in a house";
@@ -314,8 +314,8 @@ TEST_CASE("of what a document says, the part that a sequence holds goes into it"
   CHECK(rest.local_target == std::vector<int32_t>{-1, -1, 1, -1, -1, -1, -1});
 }
 
-TEST_CASE("each link of a document is looked at once, in however many parts it is read") {
-  constexpr int32_t kTokens = 1 << 17, kLinks = 8, kPart = 32;
+TEST_CASE("each link of a document is looked at once, in however many pieces it is read") {
+  constexpr int32_t kTokens = 1 << 17, kLinks = 8, kPiece = 32;
   Document document;
   document.supervised = true;
   for (int32_t t = 0; t < kTokens; ++t) {
@@ -325,11 +325,11 @@ TEST_CASE("each link of a document is looked at once, in however many parts it i
   }
   size_t seen = 0;
   bool right = true;
-  for (int32_t first = 0; first < kTokens; first += kPart) {
-    seen += document.links_of(static_cast<size_t>(first), kPart).size();
-    Sequence part;
-    append(document, static_cast<size_t>(first), kPart, 16, 0, part);
-    for (int32_t t = 0; t < kPart; ++t) right &= part.links_of(t).size() == static_cast<size_t>(std::min(t, kLinks));
+  for (int32_t first = 0; first < kTokens; first += kPiece) {
+    seen += document.links_of(static_cast<size_t>(first), kPiece).size();
+    Sequence piece;
+    append(document, static_cast<size_t>(first), kPiece, 16, 0, piece);
+    for (int32_t t = 0; t < kPiece; ++t) right &= piece.links_of(t).size() == static_cast<size_t>(std::min(t, kLinks));
   }
   CHECK(seen == document.links.size());
   CHECK(right);

@@ -281,7 +281,7 @@ TEST_CASE("each part that may be trained learns a few sequences as far as it can
 TEST_CASE("training goes on from a checkpoint bit for bit") {
   test::TemporaryFolder folder;
   for (const std::string more :
-       {R"()", R"(, "train": "lora", "optimizer": "adamw")", R"(, "compute": "bf16", "keep_mb": 0)"}) {
+       {R"()", R"(, "train": "lora", "optimizer": "adamw")", R"(, "compute": "bf16", "activations_mb": 0)"}) {
     CAPTURE(more);
     const auto model = small_model("delta", 2);
     const std::string config = quick(more);  // of a field that is given twice the last one counts
@@ -940,8 +940,8 @@ TEST_CASE("a source that fails, and cannot be put back, is put back before the n
 TEST_CASE("a sequence of 65,536 tokens is trained through in memory for a layer at a time" * test::needs_speed()) {
   const auto model = small_model("linear", 6);
   const auto step = [&](int megabytes) {
-    RecallTrainer t = trainer(
-        model, quick(R"(, "tokens": 65536, "segment": 64, "segments": 1024, "keep_mb": )" + std::to_string(megabytes)));
+    RecallTrainer t = trainer(model, quick(R"(, "tokens": 65536, "segment": 64, "segments": 1024, "activations_mb": )" +
+                                           std::to_string(megabytes)));
     const int64_t before = t.bytes();
     const StepReport report = t.step();
     CHECK(report.tokens == 65536);

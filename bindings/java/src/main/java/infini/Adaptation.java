@@ -4,7 +4,7 @@ import java.nio.file.Path;
 import java.util.concurrent.locks.ReentrantLock;
 import java.util.function.LongFunction;
 
-/** Teaches a plain model to use its memory, in stages. It may be used by any number of threads; calls take turns. */
+/** Teaches a plain model to use its memory, in phases. It may be used by any number of threads; calls take turns. */
 public final class Adaptation implements AutoCloseable {
   private final Handle handle;
   private final ReentrantLock turn = new ReentrantLock();
@@ -72,7 +72,7 @@ public final class Adaptation implements AutoCloseable {
   /**
    * How far it has come, and what was found and measured.
    *
-   * @return a JSON object: "stages", "complete", "before", "after", ...
+   * @return a JSON object: "phases", "complete", "before", "after", ...
    */
   public String infoJson() {
     return text(Native::infini_adaptation_info_json);

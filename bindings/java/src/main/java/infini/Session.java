@@ -232,7 +232,7 @@ public final class Session implements AutoCloseable {
   }
 
   /**
-   * The tokens that {@link #chatJson} would read, for who reads them in parts, between which others have their turn: all of them by
+   * The tokens that {@link #chatJson} would read, for who reads them in pieces, between which others have their turn: all of them by
    * {@link #feed(int[], Task)}, and then {@link #startGeneration}. The turn begins here; where nothing of it is read, the next
    * one does.
    *

@@ -7,7 +7,7 @@ import java.util.function.LongFunction;
 
 /**
  * Changes a copy of a model's weights until it predicts what it reads; the model itself stays as it is. It may be called
- * from any thread; calls take turns, so to look at a long training while it runs, run it in parts or poll a {@link Task}.
+ * from any thread; calls take turns, so to look at a long training while it runs, run it in pieces or poll a {@link Task}.
  */
 public final class Trainer implements AutoCloseable {
   private final Handle handle;
