@@ -180,8 +180,7 @@ HWY_INLINE void StorePanel(V even, V odd, float *to) {
 }
 HWY_INLINE void StorePanel(V even, V odd, uint16_t *to) {
   const hn::RebindToUnsigned<D> du;
-  const auto low = hn::ShiftRight<16>(RoundedBits(D(), even)),
-             high = hn::And(RoundedBits(D(), odd), hn::Set(du, 0xffff0000u));
+  const auto low = hn::ShiftRight<16>(RoundedBits(even)), high = hn::And(RoundedBits(odd), hn::Set(du, 0xffff0000u));
   hn::StoreU(hn::Or(low, high), du, reinterpret_cast<uint32_t *>(to));
 }
 

@@ -28,9 +28,9 @@ void PackRowsF32(const float *from, int64_t stride, int64_t k, int64_t n, float 
 }
 
 // Lane j: the bf16 of `even` below, that of `odd` above.
-HWY_INLINE hn::Vec<hn::RebindToUnsigned<D>> Pair(D d, V even, V odd) {
+HWY_INLINE hn::Vec<hn::RebindToUnsigned<D>> Pair(V even, V odd) {
   const hn::RebindToUnsigned<D> du;
-  return hn::Or(hn::ShiftRight<16>(RoundedBits(d, even)), hn::And(RoundedBits(d, odd), hn::Set(du, 0xffff0000u)));
+  return hn::Or(hn::ShiftRight<16>(RoundedBits(even)), hn::And(RoundedBits(odd), hn::Set(du, 0xffff0000u)));
 }
 
 void PackRowsBf16(const float *from, int64_t stride, int64_t k, int64_t n, uint16_t *panels, int64_t panel_stride) {
@@ -45,7 +45,7 @@ void PackRowsBf16(const float *from, int64_t stride, int64_t k, int64_t n, uint1
         const int64_t left = n - j - c;
         const V below = left > 0 ? Load(d, even + j + c, left) : hn::Zero(d);
         const V above = left > 0 && i + 1 < k ? Load(d, odd + j + c, left) : hn::Zero(d);
-        hn::StoreU(Pair(d, below, above), du, to + c);
+        hn::StoreU(Pair(below, above), du, to + c);
       }
     }
   }
@@ -159,7 +159,7 @@ void PackColumnsBf16(const float *from, int64_t stride, int64_t k, int64_t n, ui
   for (int64_t j = 0; j < (n + kPanel - 1) / kPanel * kPanel; j += static_cast<int64_t>(hn::Lanes(d))) {
     auto *to = reinterpret_cast<uint32_t *>(panel_element(panels, panel_stride, 0, j));
     EachTwoColumns(d, from + j * stride, stride, k, n - j,
-                   [&](int64_t i, V even, V odd) { hn::StoreU(Pair(d, even, odd), du, to + i / 2 * kPanel); });
+                   [&](int64_t i, V even, V odd) { hn::StoreU(Pair(even, odd), du, to + i / 2 * kPanel); });
   }
 }
 

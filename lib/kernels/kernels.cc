@@ -130,8 +130,15 @@ HWY_INLINE float Maximum(const float *x, int64_t n) {
   const D d;
   const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
   const float least = -std::numeric_limits<float>::infinity();
-  V v = hn::Set(d, least);
+  V v = hn::Set(d, least), v1 = v, v2 = v, v3 = v;
   int64_t i = 0;
+  for (; i + 4 * lanes <= n; i += 4 * lanes) {
+    v = hn::Max(v, hn::LoadU(d, x + i));
+    v1 = hn::Max(v1, hn::LoadU(d, x + i + lanes));
+    v2 = hn::Max(v2, hn::LoadU(d, x + i + 2 * lanes));
+    v3 = hn::Max(v3, hn::LoadU(d, x + i + 3 * lanes));
+  }
+  v = hn::Max(hn::Max(v, v1), hn::Max(v2, v3));
   for (; i + lanes <= n; i += lanes) v = hn::Max(v, hn::LoadU(d, x + i));
   if (i < n)
     v = hn::Max(
@@ -145,8 +152,16 @@ HWY_INLINE SoftmaxPart PartOfSoftmax(const float *scores, int64_t valid, int64_t
   const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
   SoftmaxPart part{Maximum(scores, valid), 0};
   const V maximum = hn::Set(d, part.maximum);
-  V sum = hn::Zero(d);
+  V sum = hn::Zero(d), sum1 = sum;
   int64_t i = 0;
+  for (; i + 2 * lanes <= valid; i += 2 * lanes) {  // where a score is NaN, the sum is, whatever its weight is
+    const V e = Exp(d, hn::Sub(hn::LoadU(d, scores + i), maximum));
+    const V e1 = Exp(d, hn::Sub(hn::LoadU(d, scores + i + lanes), maximum));
+    sum = hn::Add(sum, e);
+    sum1 = hn::Add(sum1, e1);
+    StoreTwo(d, e, e1, p + i);
+  }
+  sum = hn::Add(sum, sum1);
   for (; i + lanes <= valid; i += lanes) {
     const V e = Exp(d, hn::Sub(hn::LoadU(d, scores + i), maximum));
     sum = hn::Add(sum, e);

@@ -46,7 +46,7 @@ Patience::~Patience() {
 LiveLine::LiveLine(bool wanted) : visible_(wanted && is_terminal(fileno(stderr))) {}
 
 void LiveLine::show(const std::string &text) {
-  if (!visible_ || (shown_ && since_shown_.seconds() <= 0.1)) return;
+  if (!is_due()) return;
   const int columns = terminal_columns();
   std::fprintf(stderr, "\r\033[K%s", text.substr(0, columns > 1 ? static_cast<size_t>(columns) - 1 : 79).c_str());
   shown_ = true;
@@ -82,7 +82,7 @@ void Progress::add_done(int64_t done) {
 
 void Progress::show(int64_t done, int64_t total) {
   constexpr int64_t kWidth = 30;
-  if (since_begin_.seconds() < 0.1) return;  // too short for words
+  if (!line_.is_due() || since_begin_.seconds() < 0.1) return;  // too short for words
   if (part_ > 0) done = total > 0 ? std::clamp(done, int64_t{0}, total) * part_ / total : 0;
   if (total_ > 0 || before_ > 0 || part_ > 0) done += before_, total = total_;
   const auto count = [this](int64_t number) { return unit_ == BYTES ? size_text(number) : grouped(number); };

@@ -53,7 +53,8 @@ class LiveLine {
   ~LiveLine() { clear(); }
   LiveLine(const LiveLine &) = delete;
   LiveLine &operator=(const LiveLine &) = delete;
-  void show(const std::string &text);  // at most ten times a second
+  bool is_due() const { return visible_ && (!shown_ || since_shown_.seconds() > 0.1); }
+  void show(const std::string &text);  // where it is due: at most ten times a second
   void clear();                        // wipes the line, so that other output may come
 
  private:
