@@ -1,7 +1,9 @@
 // A service on LLamaSharp, and the load by which it is compared with samples/csharp-service (serving.sh builds and runs this):
 //
 //     serve MODEL ADDRESS THREADS PLACES             POST /v1/completions as a stream, by llama.cpp's batches
-//     load NAME PORT PID TEXT TOKENS CLIENTS...      so many clients at once, for each number a row of a table
+//     load NAME PORT PID TEXT TOKENS PROMPT BOOK CLIENTS...
+//                                                    so many clients at once, for each number a row of a table; PROMPT: its
+//                                                    characters; BOOK 1: meanwhile another client feeds TEXT, again and again
 using System.Globalization;
 using System.Net.Http.Headers;
 using System.Runtime.Intrinsics.X86;
@@ -20,12 +22,12 @@ switch (args)
     case ["serve", var model, var address, var threads, var places]:
         await Server.Run(model, address, int.Parse(threads), int.Parse(places));
         return 0;
-    case ["load", var name, var port, var process, var text, var tokens, .. var clients]:
-        foreach (string count in clients)
-            Console.WriteLine(await new Load(int.Parse(port), int.Parse(process), File.ReadAllText(text), int.Parse(tokens)).Run(name, int.Parse(count)));
+    case ["load", var name, var port, var process, var text, var tokens, var prompt, var book, .. var clients]:
+        var load = new Load(int.Parse(port), int.Parse(process), File.ReadAllText(text), int.Parse(tokens), int.Parse(prompt), book == "1");
+        foreach (string count in clients) Console.WriteLine(await load.Run(name, int.Parse(count)));
         return 0;
     default:
-        Console.Error.WriteLine("usage: serve MODEL ADDRESS THREADS PLACES | load NAME PORT PID TEXT TOKENS CLIENTS...");
+        Console.Error.WriteLine("usage: serve MODEL ADDRESS THREADS PLACES | load NAME PORT PID TEXT TOKENS PROMPT BOOK CLIENTS...");
         return 1;
 }
 
@@ -120,18 +122,26 @@ internal static class Server
 }
 
 /// <summary>Clients that each ask, read the answer to its end, and ask again.</summary>
-internal sealed class Load(int port, int process, string text, int tokens)
+internal sealed class Load
 {
-    private const int PromptLength = 400; // characters
-
     private readonly HttpClient http = new(new SocketsHttpHandler { MaxConnectionsPerServer = 1000 }) { Timeout = Timeout.InfiniteTimeSpan };
+    private readonly int port, process, tokens, promptLength;
+    private readonly string text;
+    private readonly bool book;
     private int asked;
+
+    internal Load(int port, int process, string text, int tokens, int promptLength, bool book)
+    {
+        (this.port, this.process, this.text, this.tokens, this.promptLength, this.book) = (port, process, text, tokens, promptLength, book);
+        http.DefaultRequestHeaders.Authorization = new AuthenticationHeaderValue("Bearer", "secret");
+    }
 
     internal async Task<string> Run(string name, int clients)
     {
-        http.DefaultRequestHeaders.Authorization = new AuthenticationHeaderValue("Bearer", "secret");
         int each = Math.Max(1, Math.Min(4, 32 / clients));
         await Ask(4); // whatever is made when it is needed first
+        using var done = new CancellationTokenSource();
+        var reading = book ? Read(done.Token) : Task.FromResult(0.0);
         double processor = ProcessorSeconds();
         long begun = Environment.TickCount64;
         var answers = (await Task.WhenAll(Enumerable.Range(0, clients).Select(async _ =>
@@ -142,17 +152,42 @@ internal sealed class Load(int port, int process, string text, int tokens)
         }))).SelectMany(mine => mine).ToList();
         double took = (Environment.TickCount64 - begun) / 1e3;
         processor = ProcessorSeconds() - processor;
+        done.Cancel();
+        double read = await reading;
         int written = answers.Sum(answer => answer.Written);
         var first = answers.Select(answer => answer.First).Order().ToList();
         double At(double share) => first[(int)Math.Min(first.Count - 1, Math.Ceiling(share * first.Count) - 1)];
-        return $"| {name} | {clients} | {answers.Count} | {answers.Count / took:F2} | {written / took:F1} | {written / processor:F1} | {At(0.5):F2} | {At(0.99):F2} |";
+        return $"| {name} | {clients} | {answers.Count} | {answers.Count / took:F2} | {written / took:F1} | {written / processor:F1} | {At(0.5):F2} | {At(0.99):F2} | {(book ? read.ToString("F1") : "")} |";
+    }
+
+    // Feeds the book, 32 KiB after 32 KiB, until it is told to end: KB a second that were read.
+    private async Task<double> Read(CancellationToken end)
+    {
+        const int Piece = 32768;
+        long begun = Environment.TickCount64, pieces = 0;
+        double took = 1;
+        try
+        {
+            while (true)
+            {
+                int begin = (int)(pieces * Piece % (text.Length - Piece));
+                using var answer = await http.PostAsync($"http://127.0.0.1:{port}/v1/memories/book/feed", new StringContent(text.Substring(begin, Piece)), end);
+                answer.EnsureSuccessStatusCode();
+                took = (Environment.TickCount64 - begun) / 1e3;
+                ++pieces;
+            }
+        }
+        catch (OperationCanceledException) when (end.IsCancellationRequested)
+        {
+            return pieces * Piece / 1e3 / took;
+        }
     }
 
     // The seconds to the first text, and the tokens.
     private async Task<(double First, int Written)> Ask(int most)
     {
-        int begin = Interlocked.Increment(ref asked) * PromptLength % (text.Length - PromptLength);
-        var fields = new { prompt = text.Substring(begin, PromptLength), max_tokens = most, temperature = 0, stream = true, stream_options = new { include_usage = true } };
+        int begin = Interlocked.Increment(ref asked) * promptLength % (text.Length - promptLength);
+        var fields = new { prompt = text.Substring(begin, promptLength), max_tokens = most, temperature = 0, stream = true, stream_options = new { include_usage = true } };
         using var request = new HttpRequestMessage(HttpMethod.Post, $"http://127.0.0.1:{port}/v1/completions")
         {
             Content = new StringContent(JsonSerializer.Serialize(fields), Encoding.UTF8, "application/json"),

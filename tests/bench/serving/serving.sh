@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Load on samples/csharp-service and on a service of LLamaSharp in ASP.NET, with the same file, in turns: serving.sh BUILD VERSION MODEL
-# prints a table. BUILD is the build's bindings folder; of the environment: CLIENTS (1 16 64), TOKENS that a request writes (64),
-# PLACES in the batch of each service (16), THREADS (those of the machine), SIDES (infini llama).
+# prints a table. BUILD is the build's bindings folder; of the environment: CLIENTS (1 16 64), TOKENS that a request writes (64), the
+# characters of its PROMPT (400), PLACES in the batch of each service (16), THREADS (those of the machine), SIDES (infini llama); with
+# BOOK=1 another client meanwhile feeds a book to a memory, which LLamaSharp has not.
 . "$(dirname "$0")/../../bindings/common.sh"
 need dotnet
 need_package csharp "$1" "$2"
@@ -34,11 +35,11 @@ for side in ${SIDES:-infini llama}; do
     llama) serve llama dotnet "$folder/theirs/Serving.dll" serve "$3" 127.0.0.1:0 "$threads" "$places" ;;
   esac
 done
-echo '| service | clients | requests | requests/s | tokens/s | tokens a second of its processor time | first token, s, p50 | p99 |'
-echo '|---|---|---|---|---|---|---|---|'
+echo '| service | clients | requests | requests/s | tokens/s | tokens a second of its processor time | first token, s, p50 | p99 | KB/s of the book |'
+echo '|---|---|---|---|---|---|---|---|---|'
 for clients in ${CLIENTS:-1 16 64}; do
   for side in ${SIDES:-infini llama}; do
     dotnet "$folder/theirs/Serving.dll" load "$side" "${port[$side]}" "${process[$side]}" "$source/samples/texts/lord_jim.txt" \
-      "${TOKENS:-64}" "$clients"
+      "${TOKENS:-64}" "${PROMPT:-400}" "${BOOK:-0}" "$clients"
   done
 done
