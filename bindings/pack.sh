@@ -14,7 +14,7 @@ build() {  # PRESET TARGETS [OPTIONS...]
   # shellcheck disable=SC2086  # several targets
   nice -n 10 cmake --build "$folder/$preset" --parallel "$(nproc)" --target $targets
 }
-build portable-arm64 "infini_java_natives infini_csharp_natives"
+build portable-arm64 "infini_java_natives infini_csharp_natives infini_go_archive"
 build windows "infini_java_natives infini_csharp_natives"
 build portable all "-DINFINI_ARM64=$folder/portable-arm64" "-DINFINI_WINDOWS=$folder/windows"
 ls -l "$folder/portable/bindings/packages"

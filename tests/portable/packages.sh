@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # The packages for three systems, from one command: which libraries the jar and the NuGet package hold, what those need, and a
-# program in C over each, for arm64 and Windows by their emulators: packages.sh SOURCE FOLDER VERSION
+# program in C over each, for arm64 and Windows by their emulators; and Go's ten lines for each: packages.sh SOURCE FOLDER VERSION
 set -euo pipefail
 source=$1 folder=$2 version=$3
 PATH=$PATH:/usr/lib/wine  # where Debian has wine64
-for tool in swig javac dotnet python3 aarch64-linux-gnu-g++ qemu-aarch64 x86_64-w64-mingw32-g++-posix wine64; do
+for tool in swig javac dotnet go python3 aarch64-linux-gnu-g++ qemu-aarch64 x86_64-w64-mingw32-g++-posix wine64; do
   command -v "$tool" >/dev/null || { echo "skipped: no \`$tool\` on the path"; exit 77; }
 done
 bash "$source/bindings/pack.sh" "$folder"
@@ -37,3 +37,28 @@ says() {
 says linux-x86_64/libinfini.so.0 gcc env
 says linux-aarch64/libinfini.so.0 aarch64-linux-gnu-gcc "${arm64[@]}"
 says windows-x86_64/infini.dll x86_64-w64-mingw32-gcc-posix "${windows[@]}"
+
+mkdir "$work/hello"
+cd "$work/hello"
+python3 - "$source/bindings/go/README.md" <<'PY'
+import re, sys
+open('main.go', 'w').write(re.search(r'^```go\n(// main.go\n.*?)^```$', open(sys.argv[1], encoding='utf-8').read(), re.M | re.S)[1])
+PY
+cp "$source/samples/models/stories260K.gguf" model.gguf
+export GOFLAGS=-mod=mod GOPROXY=off CGO_ENABLED=1
+go mod init hello 2>/dev/null
+go mod edit -require="example.org/infini@v$version" -replace="example.org/infini=$built/packages/infini-go-$version"
+cp "$work/jar/native/windows-x86_64/infini.dll" .
+# goes SYSTEM PROCESSOR COMPILER EMULATOR...: the ten lines of Go, over the module's library for that system.
+goes() {
+  local system=$1 processor=$2 compiler=$3
+  shift 3
+  GOOS=$system GOARCH=$processor CC=$compiler go build -o hello.exe .
+  if [ "$system" = linux ] && readelf --dynamic --wide hello.exe | grep NEEDED | grep -vE '\[(lib(c|m|pthread)\.so\..|ld-linux-.*\.so\..)\]'; then return 1; fi
+  "$@" ./hello.exe >said
+  grep -q "there was a little girl named Lily" said
+  echo "Go for $system on $processor: the ten lines, $(stat -c %s hello.exe) bytes"
+}
+goes linux amd64 gcc env
+goes linux arm64 aarch64-linux-gnu-gcc "${arm64[@]}"
+goes windows amd64 x86_64-w64-mingw32-gcc-posix "${windows[@]}"
