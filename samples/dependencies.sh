@@ -3,6 +3,7 @@
 # and prints the folder that holds them. Whoever has built them once gets them at once; the preset `portable` runs this.
 #   samples/dependencies.sh                 in INFINI_CACHE, else XDG_CACHE_HOME/infini, else ~/.cache/infini
 #   samples/dependencies.sh arm64           nothing is built: unpacks Debian 12's packages for arm64, for the preset `arm64`
+#   samples/dependencies.sh portable-arm64  for the preset of that name, by Debian's cross compiler: without oneDNN
 #   samples/dependencies.sh windows         for the preset `windows`, by Debian's mingw-w64: without oneDNN
 #   INFINI_ONEDNN_SOURCE=FOLDER             takes oneDNN's sources from there, 2.6 or 3.x
 # The machine's own apt configuration, and the packages it has, stay as they are; its mirror of Debian is asked. Some ten
@@ -15,20 +16,25 @@ declare -A suite=([onednn]=trixie [highway]=bookworm [pcre2]=bookworm [utf8proc]
 what=${1:-portable} compiler=c++ cross=()
 case $what in
   portable | arm64) ;;
+  portable-arm64)
+    unset 'suite[onednn]'
+    compiler=aarch64-linux-gnu-g++
+    cross=(-DCMAKE_SYSTEM_NAME=Linux -DCMAKE_SYSTEM_PROCESSOR=aarch64 -DCMAKE_C_COMPILER=aarch64-linux-gnu-gcc -DCMAKE_CXX_COMPILER=$compiler)
+    ;;
   windows)
     unset 'suite[onednn]'
     compiler=x86_64-w64-mingw32-g++-posix
     cross=(-DCMAKE_SYSTEM_NAME=Windows -DCMAKE_SYSTEM_PROCESSOR=x86_64 -DCMAKE_C_COMPILER=x86_64-w64-mingw32-gcc-posix
       -DCMAKE_CXX_COMPILER=$compiler -DCMAKE_RC_COMPILER=x86_64-w64-mingw32-windres)
     ;;
-  *) echo "usage: samples/dependencies.sh [arm64 | windows]" >&2; exit 1 ;;
+  *) echo "usage: samples/dependencies.sh [arm64 | portable-arm64 | windows]" >&2; exit 1 ;;
 esac
 
 say() { echo "dependencies: $*" >&2; }
 fail() { say "$*"; exit 1; }
 
 for tool in cmake ninja pkg-config $compiler sha256sum flock; do
-  command -v "$tool" >/dev/null || fail "no $tool on the path: samples/packages.sh build $what installs it"
+  command -v "$tool" >/dev/null || fail "no $tool on the path: samples/packages.sh build ${what/-/ } installs it"
 done
 launcher=${INFINI_LAUNCHER:-$(command -v ccache || true)}
 key=$what-$( { cat "${BASH_SOURCE[0]}"; $compiler --version; echo "${INFINI_ONEDNN_SOURCE:-}"; } | sha256sum | cut -c1-12)
@@ -115,7 +121,7 @@ flags="-fvisibility=hidden -ffunction-sections -fdata-sections"
 
 [ "$what" != windows ] || flags+=" -Wa,-muse-unaligned-vector-move"  # lib/windows.cmake says why
 
-[ "$what" != windows ] || configure_apt "deb @ bookworm main" "deb-src @ bookworm main"
+[ ${#cross[@]} = 0 ] || configure_apt "deb @ bookworm main" "deb-src @ bookworm main"
 for name in "${!suite[@]}"; do sources "$name"; done
 build highway "$work/highway" -DBUILD_TESTING=OFF -DHWY_ENABLE_TESTS=OFF -DHWY_ENABLE_EXAMPLES=OFF -DHWY_ENABLE_CONTRIB=OFF
 build pcre2 "$work/pcre2" -DPCRE2_BUILD_PCRE2GREP=OFF -DPCRE2_BUILD_TESTS=OFF -DPCRE2_SUPPORT_JIT=ON -DPCRE2_STATIC_PIC=ON \
@@ -124,7 +130,7 @@ build utf8proc "$work/utf8proc" -DUTF8PROC_ENABLE_TESTING=OFF
 build xxhash "$work/xxhash/cmake_unofficial" -DXXHASH_BUILD_XXHSUM=OFF
 build zstd "$work/libzstd/build/cmake" -DZSTD_BUILD_PROGRAMS=OFF -DZSTD_BUILD_SHARED=OFF -DZSTD_BUILD_STATIC=ON \
   -DZSTD_BUILD_TESTS=OFF -DZSTD_LEGACY_SUPPORT=OFF
-if [ "$what" = windows ]; then
+if [ ${#cross[@]} -gt 0 ]; then
   # Headers alone, whatever the machine.
   ( cd "$work" && apt download nlohmann-json3-dev libcli11-dev doctest-dev ) >&3 2>&1 ||
     fail "packages of headers cannot be had: $root/log says why"

@@ -57,6 +57,26 @@ for pid in "${pids[@]}"; do wait "$pid"; done
 for i in 1 2 3 4; do grep -qx "$2" "$classes/log$i"; done
 [ -z "$(ls -A "$unpacked")" ]
 
+# What a process left is swept by one that unpacks a day later; but not what is in use, for which a folder that cannot be deleted
+# stands here, is younger, somebody else's, or not a folder of ours.
+left() { mkdir -p "$unpacked/$1" && touch "$unpacked/$1"/libinfini{.so.0,_java.so} && touch -d "$2" "$unpacked/$1"; }
+left infini-unpacked-1 '2 days ago'
+left infini-unpacked-2 '1 hour ago'
+left infini-work '2 days ago'
+ln -s infini-work "$unpacked/infini-unpacked-3"
+touch -h -d '2 days ago' "$unpacked/infini-unpacked-3"
+mkdir -p "$unpacked/infini-unpacked-4/libinfini.so.0/used"
+touch "$unpacked/infini-unpacked-4/libinfini_java.so"
+touch -d '2 days ago' "$unpacked/infini-unpacked-4"
+left infini-unpacked-5 '2 days ago'
+chown 1 "$unpacked/infini-unpacked-5" 2>/dev/null || rm -rf "$unpacked/infini-unpacked-5"  # root alone may
+loads -Dinfini.unpack.folder="$unpacked"
+[ ! -e "$unpacked/infini-unpacked-1" ]
+for kept in infini-unpacked-{2,3,4} infini-work $([ "$(id -u)" != 0 ] || echo infini-unpacked-5); do
+  [ -e "$unpacked/$kept/libinfini.so.0" ] && [ -e "$unpacked/$kept/libinfini_java.so" ] || { echo "$kept was swept"; exit 1; }
+done
+rm -rf "$unpacked"/*
+
 # Libraries of another processor, or damaged ones, in the way are passed by; a folder that the program names holds the right ones.
 mkdir "$classes/wrong"
 for file in libinfini.so.0 libinfini_java.so; do # the same, but for the processor that the header names: AArch64

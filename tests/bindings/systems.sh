@@ -47,7 +47,8 @@ for archive, folder in (jar, "native"), (nupkg, "runtimes"):
         data = archive.read(name)
         system, = (kind for first, second, _, kind in systems if f"/{first}/" in name or f"/{second}/" in name)
         assert machine(data) == system, (name, machine(data))
-        open(f"{work}/{name.split('/')[-1]}", "wb").write(data)
+        if name.endswith(".dll"):
+            open(f"{work}/{name.split('/')[-1]}", "wb").write(data)
 PY
 [ -n "$windows" ] || { echo "skipped: libraries for Windows in the packages, because INFINI_WINDOWS names no build of them"; exit 0; }
 bash "$tests/../cross/windows_link.sh" "$source" "$work/infini.dll" "$work/infini_java.dll"

@@ -30,7 +30,7 @@ home=$root/root/hello
 mkdir "$home"
 cp "$source/samples/models/stories260K.gguf" "$home/model.gguf"
 cp "$packages/infini-$2.jar" "$home"
-cp -r "$packages/infini-go-$2-linux-amd64" "$root/root/infini"
+cp -r "$packages/infini-go-$2" "$root/root/infini"
 cp "$work/main.go" "$home"
 javac --release 17 -cp "$home/infini-$2.jar" -d "$home" "$work/Hello.java"
 use_nuget "$1"

@@ -1,15 +1,22 @@
 package infini;
 
+import static java.nio.file.LinkOption.NOFOLLOW_LINKS;
+
 import java.io.IOException;
 import java.io.InputStream;
 import java.nio.charset.StandardCharsets;
+import java.nio.file.DirectoryIteratorException;
+import java.nio.file.DirectoryStream;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.attribute.PosixFilePermission;
 import java.nio.file.attribute.PosixFilePermissions;
+import java.nio.file.attribute.UserPrincipal;
 import java.security.DigestInputStream;
 import java.security.MessageDigest;
 import java.security.NoSuchAlgorithmException;
+import java.time.Duration;
+import java.time.Instant;
 import java.util.ArrayList;
 import java.util.HexFormat;
 import java.util.List;
@@ -21,13 +28,16 @@ import java.util.regex.Pattern;
 /**
  * Loads the native side: from the folder of system property {@code infini.library.path}, else from the library path, else from
  * this jar. What is unpacked lies in a folder of this process alone, which nobody else may read or write, is compared with what
- * was packed, and is deleted as soon as it is loaded; but on Windows, which deletes no library in use, it stays.
+ * was packed, and is deleted as soon as it is loaded; but on Windows, which deletes no library in use, it stays until another
+ * process unpacks to the same place, a day later at the earliest.
  */
 final class NativeLoader {
   private static final String OS = System.getProperty("os.name").toLowerCase(Locale.ROOT).replaceAll("^windows.*", "windows");
   private static final String[] FILES = OS.equals("windows") // the second stands on the first
       ? new String[] {"infini.dll", "infini_java.dll"}
       : new String[] {"libinfini.so.0", "libinfini_java.so"};
+
+  private static final String PREFIX = "infini-unpacked-"; // of folders that are ours to sweep
 
   private NativeLoader() {}
 
@@ -73,12 +83,13 @@ final class NativeLoader {
       try {
         Files.createDirectories(place);
         folder = privateFolder(place);
+        sweep(place, folder);
         for (String file : FILES) unpack(from + file, folder.resolve(file), sums);
         if (load(folder, "this jar, unpacked to", tried)) return true;
       } catch (IOException e) {
         tried.add("this jar, unpacked to " + place + ": " + e);
       } finally {
-        if (folder != null) delete(folder); // what is mapped stays
+        if (folder != null) deleteNowOrAtExit(folder); // what is mapped stays
       }
     }
     return false;
@@ -96,9 +107,9 @@ final class NativeLoader {
   }
 
   private static Path privateFolder(Path place) throws IOException {
-    if (!place.getFileSystem().supportedFileAttributeViews().contains("posix")) return Files.createTempDirectory(place, "infini");
+    if (!place.getFileSystem().supportedFileAttributeViews().contains("posix")) return Files.createTempDirectory(place, PREFIX);
     Set<PosixFilePermission> mine = PosixFilePermissions.fromString("rwx------");
-    return Files.createTempDirectory(place, "infini", PosixFilePermissions.asFileAttribute(mine));
+    return Files.createTempDirectory(place, PREFIX, PosixFilePermissions.asFileAttribute(mine));
   }
 
   private static void unpack(String resource, Path file, String sums) throws IOException {
@@ -129,13 +140,36 @@ final class NativeLoader {
     }
   }
 
-  private static void delete(Path folder) {
+  /** Deletes what this user's processes left that could not: those on Windows, and those that were killed as they unpacked. */
+  private static void sweep(Path place, Path own) {
+    Instant yesterday = Instant.now().minus(Duration.ofDays(1)); // what is younger may be about to be loaded
+    try (DirectoryStream<Path> folders = Files.newDirectoryStream(place, PREFIX + "*")) {
+      UserPrincipal user = Files.getOwner(own);
+      for (Path folder : folders) {
+        try {
+          boolean old = Files.getLastModifiedTime(folder, NOFOLLOW_LINKS).toInstant().isBefore(yesterday);
+          if (old && Files.isDirectory(folder, NOFOLLOW_LINKS) && Files.getOwner(folder, NOFOLLOW_LINKS).equals(user)) delete(folder);
+        } catch (IOException e) {
+          continue; // it is in use, or another process sweeps it
+        }
+      }
+    } catch (IOException | DirectoryIteratorException e) {
+      return; // the next process may
+    }
+  }
+
+  private static void deleteNowOrAtExit(Path folder) {
     try {
-      for (String file : FILES) Files.deleteIfExists(folder.resolve(file));
-      Files.delete(folder);
+      delete(folder);
     } catch (IOException e) {
       folder.toFile().deleteOnExit();
     }
+  }
+
+  /** A library in use ends this at the first file, and nothing is gone. */
+  private static void delete(Path folder) throws IOException {
+    for (String file : FILES) Files.deleteIfExists(folder.resolve(file));
+    Files.delete(folder);
   }
 
   private static final Pattern MISSING =
