@@ -64,7 +64,7 @@ else
   echo "skipped: the service in Go, because there is no \`go\` on the path"
 fi
 [ ${#services[@]} -gt 0 ] || exit 77
-# Clients that others wrote: OpenAI's own, the AI SDK, and a browser for samples/web.
+# Clients that others wrote: OpenAI's own, the AI SDK, and a browser for samples/web; and the sample of Java's own HTTP client.
 clients=()
 if command -v npm >/dev/null && npm install --silent --no-audit --no-fund --prefix "$1/npm" openai@7.59.0 ai@7.0.173 \
   @ai-sdk/openai-compatible@3.0.92 playwright-core@1.65.1 >/dev/null 2>&1; then
@@ -84,6 +84,7 @@ elif [ -e "$folder/cs" ]; then
   grep -qE 'NU1101|NU1301' "$folder/log" || { cat "$folder/log"; exit 1; }
   echo "skipped: OpenAI's client for .NET, which needs NuGet"
 fi
+[ ! -e "$folder/java" ] || clients+=("bash $tests/clients/java.sh $source/samples")
 INFINI_CLIENTS=$(IFS=';'; echo "${clients[*]}")
 export INFINI_CLIENTS
 INFINI_DATABASES="${databases[*]}" "$python" "$tests/services.py" "$source/samples/models/stories260K.gguf" "${services[@]}"
