@@ -152,24 +152,24 @@ HWY_INLINE SoftmaxPart PartOfSoftmax(const float *scores, int64_t valid, int64_t
   const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
   SoftmaxPart part{Maximum(scores, valid), 0};
   const V maximum = hn::Set(d, part.maximum);
+  const auto weight = [&](V score) HWY_ATTR { return Exp(d, hn::Sub(score, maximum)); };
   V sum = hn::Zero(d), sum1 = sum;
   int64_t i = 0;
   for (; i + 2 * lanes <= valid; i += 2 * lanes) {  // where a score is NaN, the sum is, whatever its weight is
-    const V e = Exp(d, hn::Sub(hn::LoadU(d, scores + i), maximum));
-    const V e1 = Exp(d, hn::Sub(hn::LoadU(d, scores + i + lanes), maximum));
+    const V e = weight(hn::LoadU(d, scores + i)), e1 = weight(hn::LoadU(d, scores + i + lanes));
     sum = hn::Add(sum, e);
     sum1 = hn::Add(sum1, e1);
     StoreTwo(d, e, e1, p + i);
   }
   sum = hn::Add(sum, sum1);
   for (; i + lanes <= valid; i += lanes) {
-    const V e = Exp(d, hn::Sub(hn::LoadU(d, scores + i), maximum));
+    const V e = weight(hn::LoadU(d, scores + i));
     sum = hn::Add(sum, e);
     StoreLanes(d, e, p + i);
   }
   if (i < valid) {
     const auto inside = hn::FirstN(d, static_cast<size_t>(valid - i));
-    const V e = hn::IfThenElseZero(inside, Exp(d, hn::Sub(LoadRest(d, scores + i, valid - i), maximum)));
+    const V e = hn::IfThenElseZero(inside, weight(LoadRest(d, scores + i, valid - i)));
     sum = hn::Add(sum, e);
     StoreRest(d, e, valid - i, p + i);
   }

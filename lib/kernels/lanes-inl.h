@@ -62,7 +62,7 @@ HWY_INLINE hn::Vec<hn::Rebind<uint16_t, D>> Bf16(V v) {
   return hn::TruncateTo(hn::Rebind<uint16_t, D>(), hn::ShiftRight<16>(RoundedBits(v)));
 }
 HWY_INLINE void StoreLanes(D, V v, uint16_t *to) { hn::StoreU(Bf16(v), hn::Rebind<uint16_t, D>(), to); }
-// Two vectors, side by side, in fewer steps: a NaN may become any number.
+// Two vectors, side by side, in fewer steps: RoundedNumbers.
 HWY_INLINE void StoreTwo(D d, V v0, V v1, float *to) {
   hn::StoreU(v0, d, to);
   hn::StoreU(v1, d, to + hn::Lanes(d));

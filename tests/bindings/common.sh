@@ -45,3 +45,19 @@ count, = struct.unpack_from('<Q', data, 16)
 open(sys.argv[2], 'wb').write(data[:16] + struct.pack('<Q', count + 1) + key + text(template) + data[24:])
 PY
 }
+
+# Copies the service in C#, which takes our packages from the build: copy_csharp_service BUILD FOLDER
+copy_csharp_service() {
+  mkdir "$2"
+  cp "$source/samples/csharp-service/"*.{cs,csproj,config} "$2"
+  sed -i "s#value=.*packages\"#value=\"$1/packages\"#" "$2/nuget.config"
+}
+
+# Prints the port of a service that is starting, once it listens: port_of LOG PROCESS
+port_of() {
+  until grep '^listening on ' "$1" >/dev/null 2>&1; do
+    kill -0 "$2" 2>/dev/null || { cat "$1" >&2; return 1; }
+    sleep 0.1
+  done
+  sed -n 's/^listening on .*://p' "$1"
+}

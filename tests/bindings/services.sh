@@ -29,9 +29,7 @@ if ! command -v dotnet >/dev/null || [ ! -e "$1/packages/Infini.$2.nupkg" ]; the
   echo "skipped: the service in C#, which needs \`dotnet\` and Infini.$2.nupkg"
 else
   use_nuget "$1"
-  mkdir "$folder/csharp"
-  cp "$source/samples/csharp-service/"*.{cs,csproj,config} "$folder/csharp"
-  sed -i "s#value=.*packages\"#value=\"$1/packages\"#" "$folder/csharp/nuget.config"
+  copy_csharp_service "$1" "$folder/csharp"
   build=(dotnet build --nologo --verbosity quiet --configuration Release --output "$folder/cs" -p:InfiniVersion="$2" "$folder/csharp")
   if "${build[@]}" >"$folder/log" 2>&1; then
     databases+=(csharp)

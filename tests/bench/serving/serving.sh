@@ -11,8 +11,8 @@ use_nuget "$1"
 folder=$(mktemp -d)
 pids=()
 trap 'kill "${pids[@]}" 2>/dev/null || true; wait; rm -rf "$folder"' EXIT
-cp -r "$source/tests/bench/serving" "$source/samples/csharp-service" "$folder"
-sed -i "s#value=.*packages\"#value=\"$1/packages\"#" "$folder/csharp-service/nuget.config"
+cp -r "$source/tests/bench/serving" "$folder"
+copy_csharp_service "$1" "$folder/csharp-service"
 dotnet build --nologo --verbosity quiet --configuration Release --output "$folder/ours" -p:InfiniVersion="$2" -p:Databases=false "$folder/csharp-service"
 dotnet build --nologo --verbosity quiet --configuration Release -r "linux-$(uname -m | sed 's/x86_64/x64/; s/aarch64/arm64/')" \
   --output "$folder/theirs" "$folder/serving"
@@ -23,11 +23,7 @@ serve() { # NAME COMMAND...: starts it, and waits until it listens
   "${@:2}" >"$folder/$1.log" 2>&1 &
   pids+=($!)
   process[$1]=$!
-  until grep '^listening on ' "$folder/$1.log" >/dev/null 2>&1; do
-    kill -0 "${process[$1]}" 2>/dev/null || { cat "$folder/$1.log"; exit 1; }
-    sleep 0.1
-  done
-  port[$1]=$(sed -n 's/^listening on .*://p' "$folder/$1.log")
+  port[$1]=$(port_of "$folder/$1.log" "${process[$1]}")
 }
 for side in ${SIDES:-infini llama}; do
   case $side in

@@ -22,8 +22,7 @@ for NAME in ${SERVICES:-go csharp java}; do
     csharp)
       need_package csharp "$1" "$2"
       use_nuget "$1"
-      cp -r "$source/samples/csharp-service" "$folder"
-      sed -i "s#value=.*packages\"#value=\"$1/packages\"#" "$folder/csharp-service/nuget.config"
+      copy_csharp_service "$1" "$folder/csharp-service"
       dotnet build --nologo --verbosity quiet --configuration Release --output "$folder/cs" -p:InfiniVersion="$2" -p:Databases=false "$folder/csharp-service" >/dev/null
       command=(dotnet "$folder/cs/csharp-service.dll")
       ;;
@@ -36,11 +35,7 @@ for NAME in ${SERVICES:-go csharp java}; do
   esac
   "${command[@]}" "$3" 127.0.0.1:0 >"$folder/$NAME.log" 2>&1 &
   service=$!
-  until grep "^listening on " "$folder/$NAME.log" >/dev/null 2>&1; do
-    kill -0 $service 2>/dev/null || { cat "$folder/$NAME.log"; exit 1; }
-    sleep 0.1
-  done
-  port=$(sed -n 's/^listening on .*://p' "$folder/$NAME.log")
+  port=$(port_of "$folder/$NAME.log" $service)
   for CLIENTS_NOW in ${CLIENTS:-1 16 64}; do
     export NAME CLIENTS_NOW
     wrk --threads 1 --connections "$CLIENTS_NOW" --duration "${SECONDS_EACH:-20}s" --timeout 600s \
