@@ -350,6 +350,14 @@ INFINI_API infini_status infini_session_feed(infini_session *session, const int3
 INFINI_API infini_status infini_session_feed_text(infini_session *session, const char *text, size_t text_size,
                                                   infini_task *task);
 
+/* Gives the tokens that infini_session_feed_text would read here, for a caller who counts them first or reads them
+   himself, as in pieces between which others have their turn: all of them go to infini_session_feed. "unknown_bytes"
+   counts what is left out or replaced once the buffer has taken the tokens.
+   INVALID_ARGUMENT, STATE  as in infini_session_feed_text; nothing has changed
+   BUFFER_TOO_SMALL  see Buffers above; nothing has changed; capacity and *size count tokens */
+INFINI_API infini_status infini_session_text_tokens(infini_session *session, const char *text, size_t text_size,
+                                                    int32_t *buffer, size_t capacity, size_t *size);
+
 /* Reads chat messages as the model's template writes them, up to where the assistant speaks, and begins a new run of
    generation: the next infini_session_generate, or the next infini_session_next_text until END, gives the answer.
 

@@ -32,6 +32,15 @@ infini_status infini_session_feed_text(infini_session *session, const char *text
   return guard([&] { of(session).feed_text(need_text(text, text_size), of(task)); });
 }
 
+infini_status infini_session_text_tokens(infini_session *session, const char *text, size_t text_size, int32_t *buffer,
+                                         size_t capacity, size_t *size) {
+  return guard([&] {
+    Session &stream = of(session);
+    const Session::Reading reading = stream.encode(need_text(text, text_size));
+    if (give(std::span(reading.tokens), buffer, capacity, size)) stream.begin(reading);
+  });
+}
+
 infini_status infini_session_chat(infini_session *session, const char *messages_json, infini_task *task) {
   return guard([&] {
     Session &stream = of(session);
@@ -43,7 +52,7 @@ infini_status infini_session_chat_tokens(infini_session *session, const char *me
                                          size_t capacity, size_t *size) {
   return guard([&] {
     Session &stream = of(session);
-    const Session::ChatTurn turn = stream.chat_turn(read_chat_messages(&need(messages_json, "messages_json")));
+    const Session::Reading turn = stream.chat_turn(read_chat_messages(&need(messages_json, "messages_json")));
     if (give(std::span(turn.tokens), buffer, capacity, size)) stream.begin_turn(turn);
   });
 }

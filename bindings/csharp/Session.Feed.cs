@@ -43,6 +43,27 @@ public sealed partial class Session
     public void Feed(string text, IProgress<WorkProgress>? progress = null, CancellationToken cancellation = default) =>
         Feed(Utf8.Encode(text).AsSpan(), progress, cancellation);
 
+    /// <summary>The tokens that <see cref="Feed(string, IProgress{WorkProgress}, CancellationToken)"/> would read here, for who counts
+    /// them first or reads them in pieces, between which others have their turn: all of them by
+    /// <see cref="Feed(ReadOnlySpan{int}, IProgress{WorkProgress}, CancellationToken)"/>. What has no token and is left out or replaced
+    /// counts as read.</summary>
+    /// <param name="text">The text.</param>
+    /// <returns>The tokens.</returns>
+    /// <exception cref="InfiniException">As there; nothing has changed.</exception>
+    public unsafe int[] TextTokens(string text)
+    {
+        byte[] bytes = Utf8.Encode(text);
+        fixed (byte* data = bytes)
+        {
+            byte* pinned = data;
+            using (turn.Take())
+            {
+                return Model.Tokens((nuint)bytes.Length + 16, (buffer, capacity, size) => Native.infini_session_text_tokens(
+                    Handle, pinned, (nuint)bytes.Length, buffer, capacity, size));
+            }
+        }
+    }
+
     /// <summary>Reads a UTF-8 text of any length, to its end, in pieces of at most 64 KiB, between which other calls may have
     /// their turn.</summary>
     /// <param name="text">Is read, and not disposed.</param>

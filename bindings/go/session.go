@@ -71,6 +71,20 @@ func (s *Session) FeedText(ctx context.Context, text string) error {
 	return s.feedText(ctx, []byte(text))
 }
 
+// TextTokens returns the tokens that FeedText would read here, for who counts them first or reads them in pieces, between which
+// others have their turn: all of them by Feed. What has no token and is left out or replaced counts as read.
+//
+// Errors: InvalidArgument, State, as for FeedText; then nothing has changed.
+func (s *Session) TextTokens(text string) (tokens []int32, err error) {
+	err = s.call(func(session uintptr) (err error) {
+		tokens, err = tokensOf(len(text), func(b []int32, n *uint64) error {
+			return native.Infini_session_text_tokens(session, []byte(text), b, n)
+		})
+		return err
+	})
+	return
+}
+
 // FeedReader reads a UTF-8 text of any length until io.EOF, in pieces of at most 64 KiB, as one call. Progress: stage
 // "feed", in bytes; the total is known where r has a method Len or Seek (as a file has). A Read of r that waits is waited
 // for, also when ctx ends.

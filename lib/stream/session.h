@@ -34,21 +34,22 @@ class Session {
   void feed(std::span<const int32_t> tokens, Task *task = nullptr);
   // Tokenizes one text by itself (BOS and space prefix only at position 0) and feeds it.
   void feed_text(std::string_view text, Task *task = nullptr);
-  // The tokens of a text as feed_text reads it, by the options `special` and `unknown_text`.
-  std::vector<int32_t> encode(std::string_view text);
+  // What would be read, for a caller who reads the tokens himself, as in pieces, once begin() counted what has none.
+  struct Reading {
+    std::vector<int32_t> tokens;
+    int64_t unknown_bytes = 0;
+  };
+  // Of a text as feed_text reads it, by the options `special` and `unknown_text`.
+  Reading encode(std::string_view text) const;
+  void begin(const Reading &reading);
   // Feeds messages as the model's template writes them, up to the opening of the assistant's turn, and starts a new run
   // of generation, which writes what stands there. The messages' words have no control tokens. The turn that was open
   // since the last call is closed; what begins a conversation is given at its beginning: after reset(), a memory alone,
   // or a rewind to before it. After CANCELLED the turn that was being read is the open one.
   void chat(const std::vector<ChatMessage> &messages, Task *task = nullptr);
-  // The same for a caller who reads the tokens himself, as in pieces: what chat() would read; then begin_turn(), all of
-  // the tokens, and start_generation().
-  struct ChatTurn {
-    std::vector<int32_t> tokens;
-    int64_t unknown_bytes = 0;
-  };
-  ChatTurn chat_turn(const std::vector<ChatMessage> &messages) const;
-  void begin_turn(const ChatTurn &turn);
+  // What chat() would read; then begin_turn(), all of the tokens, and start_generation().
+  Reading chat_turn(const std::vector<ChatMessage> &messages) const;
+  void begin_turn(const Reading &turn);
   int64_t chat_begin() const;     // position at which the conversation began; -1: there is none
   int64_t unknown_bytes() const;  // of characters without tokens, skipped or replaced since the stream began
   // Feeds and gives the logits after each token: logits is [tokens, vocabulary].
@@ -146,7 +147,7 @@ class Session {
   struct Impl;
   friend class Batch;
   Session(const Session &other);
-  std::vector<int32_t> encode(std::string_view text, Tokenizer::Encode how);
+  Reading encode(std::string_view text, Tokenizer::Encode how) const;
   void check_tokens(std::span<const int32_t> tokens) const;
   void ingest(std::span<const int32_t> tokens, Task *task, const LogitsSink &sink);
   void begin_call() const { cancel_.take_cancel(); }  // a cancel that came before was not meant for this call

@@ -6,8 +6,9 @@
 namespace infini {
 
 void Session::score_text(std::string_view text, double *nll, int64_t *scored, Task *task) {
-  const std::vector<int32_t> tokens = encode(text);
-  std::vector<float> losses(tokens.size());
+  const Reading reading = encode(text);
+  begin(reading);
+  std::vector<float> losses(reading.tokens.size());
   const int64_t before = position();
   const bool follows = impl_->state.has_hidden;
   const auto sum_up = [&] {
@@ -19,7 +20,7 @@ void Session::score_text(std::string_view text, double *nll, int64_t *scored, Ta
     if (scored) *scored = static_cast<int64_t>(read - begin);
   };
   try {
-    score(tokens, losses.data(), task);
+    score(reading.tokens, losses.data(), task);
   } catch (const Error &error) {
     if (error.status() == Status::CANCELLED) sum_up();  // of what was read
     throw;
@@ -27,38 +28,42 @@ void Session::score_text(std::string_view text, double *nll, int64_t *scored, Ta
   sum_up();
 }
 
-void Session::feed_text(std::string_view text, Task *task) { ingest(encode(text), task, {}); }
+void Session::feed_text(std::string_view text, Task *task) {
+  const Reading reading = encode(text);
+  begin(reading);
+  ingest(reading.tokens, task, {});
+}
 
-std::vector<int32_t> Session::encode(std::string_view text) {
+Session::Reading Session::encode(std::string_view text) const {
   return encode(text, {.special = impl_->settings.special, .start = position() == 0});
 }
 
-std::vector<int32_t> Session::encode(std::string_view text, Tokenizer::Encode how) {
+Session::Reading Session::encode(std::string_view text, Tokenizer::Encode how) const {
   how.unknown = impl_->settings.unknown;
-  return model_->tokenizer().encode(text, how, &impl_->generation.unknown_bytes);
+  Reading reading;
+  reading.tokens = model_->tokenizer().encode(text, how, &reading.unknown_bytes);
+  return reading;
 }
 
-Session::ChatTurn Session::chat_turn(const std::vector<ChatMessage> &messages) const {
+void Session::begin(const Reading &reading) { impl_->generation.unknown_bytes += reading.unknown_bytes; }
+
+Session::Reading Session::chat_turn(const std::vector<ChatMessage> &messages) const {
   if (messages.empty()) fail(Status::INVALID_ARGUMENT, "there are no messages");
   const int64_t begin = impl_->generation.chat_begin;
   const bool open = begin >= 0 && position() > begin;  // not where a turn was begun, and nothing of it was read
   const ChatPosition stands = {.reply = true, .first = !open, .start = position() == 0, .open = open};
   const ChatText chat = chat_text(model_->tokenizer(), messages, stands);
-  Tokenizer::Encode how = chat.encode(stands.start);
-  how.unknown = impl_->settings.unknown;
-  ChatTurn turn;
-  turn.tokens = model_->tokenizer().encode(chat.text, how, &turn.unknown_bytes);
-  return turn;
+  return encode(chat.text, chat.encode(stands.start));
 }
 
-void Session::begin_turn(const ChatTurn &turn) {
-  impl_->generation.unknown_bytes += turn.unknown_bytes;
+void Session::begin_turn(const Reading &turn) {
+  begin(turn);
   int64_t &begin = impl_->generation.chat_begin;
   if (begin < 0) begin = position();
 }
 
 void Session::chat(const std::vector<ChatMessage> &messages, Task *task) {
-  const ChatTurn turn = chat_turn(messages);
+  const Reading turn = chat_turn(messages);
   const int64_t before = position(), begun = impl_->generation.chat_begin;
   begin_turn(turn);
   try {

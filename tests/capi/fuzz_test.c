@@ -303,7 +303,10 @@ static void call_session(void) {
       got(infini_session_fork(*slot, other));
       break;
     case 2: got(infini_session_set_options(*slot, PICK(options))); break;
-    case 3: got(infini_session_feed_text(*slot, text, text_size, PICK(tasks))); break;
+    case 3:
+      if (once_in(4)) BUFFER_CALLS(int32_t, infini_session_text_tokens(*slot, text, text_size, b, n, &size));
+      else got(infini_session_feed_text(*slot, text, text_size, PICK(tasks)));
+      break;
     case 4: got(infini_session_generate(*slot, stop_sometimes, &pieces, PICK(tasks))); break;
     case 5:
       if (once_in(4)) got(infini_session_next_text(*slot, PICK(tasks), NULL, 0, NULL));

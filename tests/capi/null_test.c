@@ -134,6 +134,7 @@ static void check_sessions(void) {
   CHECK_NULL(infini_session_set_options(NULL, NULL), "session");
   CHECK_NULL(infini_session_feed(NULL, &token, 1, NULL), "session");
   CHECK_NULL(infini_session_feed_text(NULL, "a", 1, NULL), "session");
+  CHECK_NULL(infini_session_text_tokens(NULL, "a", 1, NULL, 0, NULL), "session");
   CHECK_NULL(infini_session_chat(NULL, "[]", NULL), "session");
   CHECK_NULL(infini_session_chat_tokens(NULL, "[]", NULL, 0, NULL), "session");
   CHECK_NULL(infini_session_generate(NULL, stop, NULL, NULL), "session");
@@ -174,6 +175,7 @@ static void check_sessions(void) {
   CHECK_NULL(infini_session_feed(session, NULL, 1, NULL), "tokens");
   CHECK_OK(infini_session_feed(session, NULL, 0, NULL));
   CHECK_NULL(infini_session_feed_text(session, NULL, 1, NULL), "text");
+  CHECK_NULL(infini_session_text_tokens(session, NULL, 1, NULL, 0, NULL), "text");
   CHECK_NULL(infini_session_chat(session, NULL, NULL), "messages_json");
   CHECK_NULL(infini_session_chat_tokens(session, NULL, NULL, 0, NULL), "messages_json");
   CHECK_NULL(infini_session_generate(session, NULL, NULL, NULL), "callback");

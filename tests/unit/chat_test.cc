@@ -465,7 +465,7 @@ TEST_CASE("the open turn goes with a snapshot, a fork, a rewind and a reset") {
   infini::Session whole(model, short_answers()), parts(model, short_answers());
   for (const Messages &messages : {question, more}) {
     parts.begin_turn(parts.chat_turn({{"user", "what is not read"}}));
-    const infini::Session::ChatTurn read = parts.chat_turn(messages);
+    const infini::Session::Reading read = parts.chat_turn(messages);
     parts.begin_turn(read);
     for (const int32_t token : read.tokens) parts.feed({&token, 1});
     parts.start_generation();
@@ -512,6 +512,19 @@ TEST_CASE("text without tokens is skipped or replaced as the session says, and c
   CHECK(session.fork()->unknown_bytes() == 3);
   session.reset();
   CHECK(session.unknown_bytes() == 0);
+
+  // Read in pieces by the caller: asking alone changes nothing.
+  restored.set_options(skip);
+  restored.reset();
+  restored.encode("x\x16\x16y");
+  const infini::Session::Reading reading = restored.encode("x\x16\x16y");
+  CHECK((reading.unknown_bytes == 2 && restored.unknown_bytes() == 0));
+  restored.begin(reading);
+  for (const int32_t token : reading.tokens) restored.feed({&token, 1});
+  session.feed_text("x\x16\x16y");
+  CHECK((restored.position() == session.position() && restored.unknown_bytes() == 2));
+  const std::span<const float> logits = session.logits(), same = restored.logits();
+  CHECK(std::equal(logits.begin(), logits.end(), same.begin(), same.end()));
 }
 
 TEST_CASE("SmolLM2's own template gives the reference's chat text" * test::needs_data()) {

@@ -42,6 +42,12 @@ public sealed class ChatTests
         Assert.Equal(session.Position, again.Position);
         Assert.Equal(string.Concat(session.Generate()), string.Concat(again.Generate()));
         Fails(Status.InvalidArgument, "", () => again.ChatTokensJson("[]"));
+
+        session.Feed("A text as it is.");
+        int[] tokens = again.TextTokens("A text as it is.");
+        Assert.Equal(model.Tokenize("A text as it is."), tokens);
+        foreach (int[] part in tokens.Chunk(5)) again.Feed(part);
+        Assert.Equal(session.Position, again.Position);
     }
 
     [Fact]

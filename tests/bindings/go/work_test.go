@@ -454,6 +454,12 @@ func TestTextWithoutTokens(t *testing.T) {
 			}
 		} else {
 			check(t, err)
+			other := must(model.NewSession(infini.Options{"unknown_text": kind}))(t)
+			check(t, other.Feed(background, must(other.TextTokens("a \x16log\x16"))(t)))
+			if got := must(other.Info())(t); got.UnknownBytes != want || got.Position != must(s.Position())(t) {
+				t.Errorf("%s: %+v", kind, got)
+			}
+			check(t, other.Close())
 		}
 		check(t, s.Close())
 	}

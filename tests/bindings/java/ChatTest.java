@@ -117,7 +117,11 @@ class ChatTest extends Support {
       assertEquals(0, strict.position());
       skips.feed("a log\u0016.");
       skips.feed(new ByteArrayInputStream("\u0016\u0016".getBytes(StandardCharsets.UTF_8)), null);
+      fails(Status.INVALID_ARGUMENT, "5", () -> strict.textTokens("a log\u0016."));
       strict.feed("a log.");
+      assertEquals(strict.position(), skips.position());
+      skips.reset();
+      skips.feed(skips.textTokens("a log\u0016\u0016\u0016."));
       assertEquals(strict.position(), skips.position());
       assertEquals(3, skips.info().unknownBytes());
       assertEquals(0, strict.info().unknownBytes());

@@ -73,96 +73,96 @@ typedef _goslice_ swig_type_43;
 typedef _gostring_ swig_type_44;
 typedef _goslice_ swig_type_45;
 typedef _gostring_ swig_type_46;
-typedef _gostring_ swig_type_47;
-typedef _gostring_ swig_type_48;
+typedef _goslice_ swig_type_47;
+typedef _goslice_ swig_type_48;
 typedef _gostring_ swig_type_49;
-typedef _goslice_ swig_type_50;
+typedef _gostring_ swig_type_50;
 typedef _gostring_ swig_type_51;
-typedef _goslice_ swig_type_52;
-typedef _gostring_ swig_type_53;
+typedef _gostring_ swig_type_52;
+typedef _goslice_ swig_type_53;
 typedef _gostring_ swig_type_54;
-typedef _gostring_ swig_type_55;
-typedef _goslice_ swig_type_56;
+typedef _goslice_ swig_type_55;
+typedef _gostring_ swig_type_56;
 typedef _gostring_ swig_type_57;
 typedef _gostring_ swig_type_58;
-typedef _gostring_ swig_type_59;
+typedef _goslice_ swig_type_59;
 typedef _gostring_ swig_type_60;
-typedef _goslice_ swig_type_61;
+typedef _gostring_ swig_type_61;
 typedef _gostring_ swig_type_62;
-typedef _goslice_ swig_type_63;
-typedef _gostring_ swig_type_64;
-typedef _goslice_ swig_type_65;
+typedef _gostring_ swig_type_63;
+typedef _goslice_ swig_type_64;
+typedef _gostring_ swig_type_65;
 typedef _goslice_ swig_type_66;
 typedef _gostring_ swig_type_67;
 typedef _goslice_ swig_type_68;
 typedef _goslice_ swig_type_69;
 typedef _gostring_ swig_type_70;
 typedef _goslice_ swig_type_71;
-typedef _gostring_ swig_type_72;
+typedef _goslice_ swig_type_72;
 typedef _gostring_ swig_type_73;
-typedef long long swig_type_74;
+typedef _goslice_ swig_type_74;
 typedef _gostring_ swig_type_75;
 typedef _gostring_ swig_type_76;
-typedef _gostring_ swig_type_77;
+typedef long long swig_type_77;
 typedef _gostring_ swig_type_78;
 typedef _gostring_ swig_type_79;
 typedef _gostring_ swig_type_80;
-typedef _goslice_ swig_type_81;
+typedef _gostring_ swig_type_81;
 typedef _gostring_ swig_type_82;
 typedef _gostring_ swig_type_83;
-typedef _gostring_ swig_type_84;
+typedef _goslice_ swig_type_84;
 typedef _gostring_ swig_type_85;
 typedef _gostring_ swig_type_86;
 typedef _gostring_ swig_type_87;
 typedef _gostring_ swig_type_88;
-typedef _goslice_ swig_type_89;
+typedef _gostring_ swig_type_89;
 typedef _gostring_ swig_type_90;
 typedef _gostring_ swig_type_91;
-typedef _gostring_ swig_type_92;
-typedef _goslice_ swig_type_93;
+typedef _goslice_ swig_type_92;
+typedef _gostring_ swig_type_93;
 typedef _gostring_ swig_type_94;
 typedef _gostring_ swig_type_95;
 typedef _goslice_ swig_type_96;
 typedef _gostring_ swig_type_97;
-typedef _goslice_ swig_type_98;
+typedef _gostring_ swig_type_98;
 typedef _goslice_ swig_type_99;
 typedef _gostring_ swig_type_100;
-typedef _gostring_ swig_type_101;
-typedef _gostring_ swig_type_102;
-typedef _goslice_ swig_type_103;
+typedef _goslice_ swig_type_101;
+typedef _goslice_ swig_type_102;
+typedef _gostring_ swig_type_103;
 typedef _gostring_ swig_type_104;
-typedef long long swig_type_105;
-typedef _gostring_ swig_type_106;
+typedef _gostring_ swig_type_105;
+typedef _goslice_ swig_type_106;
 typedef _gostring_ swig_type_107;
-typedef _gostring_ swig_type_108;
+typedef long long swig_type_108;
 typedef _gostring_ swig_type_109;
 typedef _gostring_ swig_type_110;
 typedef _gostring_ swig_type_111;
-typedef _goslice_ swig_type_112;
+typedef _gostring_ swig_type_112;
 typedef _gostring_ swig_type_113;
-typedef long long swig_type_114;
+typedef _gostring_ swig_type_114;
 typedef _goslice_ swig_type_115;
 typedef _gostring_ swig_type_116;
-typedef _goslice_ swig_type_117;
+typedef long long swig_type_117;
 typedef _goslice_ swig_type_118;
 typedef _gostring_ swig_type_119;
 typedef _goslice_ swig_type_120;
-typedef _gostring_ swig_type_121;
-typedef _goslice_ swig_type_122;
+typedef _goslice_ swig_type_121;
+typedef _gostring_ swig_type_122;
 typedef _goslice_ swig_type_123;
 typedef _gostring_ swig_type_124;
-typedef _gostring_ swig_type_125;
-typedef _gostring_ swig_type_126;
+typedef _goslice_ swig_type_125;
+typedef _goslice_ swig_type_126;
 typedef _gostring_ swig_type_127;
 typedef _gostring_ swig_type_128;
 typedef _gostring_ swig_type_129;
-typedef _goslice_ swig_type_130;
+typedef _gostring_ swig_type_130;
 typedef _gostring_ swig_type_131;
 typedef _gostring_ swig_type_132;
 typedef _goslice_ swig_type_133;
 typedef _gostring_ swig_type_134;
-typedef _goslice_ swig_type_135;
-typedef _gostring_ swig_type_136;
+typedef _gostring_ swig_type_135;
+typedef _goslice_ swig_type_136;
 typedef _gostring_ swig_type_137;
 typedef _goslice_ swig_type_138;
 typedef _gostring_ swig_type_139;
@@ -172,31 +172,31 @@ typedef _gostring_ swig_type_142;
 typedef _gostring_ swig_type_143;
 typedef _goslice_ swig_type_144;
 typedef _gostring_ swig_type_145;
-typedef _goslice_ swig_type_146;
-typedef _gostring_ swig_type_147;
-typedef long long swig_type_148;
+typedef _gostring_ swig_type_146;
+typedef _goslice_ swig_type_147;
+typedef _gostring_ swig_type_148;
 typedef _goslice_ swig_type_149;
 typedef _gostring_ swig_type_150;
 typedef long long swig_type_151;
 typedef _goslice_ swig_type_152;
 typedef _gostring_ swig_type_153;
-typedef _gostring_ swig_type_154;
-typedef _gostring_ swig_type_155;
+typedef long long swig_type_154;
+typedef _goslice_ swig_type_155;
 typedef _gostring_ swig_type_156;
 typedef _gostring_ swig_type_157;
-typedef _goslice_ swig_type_158;
+typedef _gostring_ swig_type_158;
 typedef _gostring_ swig_type_159;
-typedef _goslice_ swig_type_160;
-typedef _gostring_ swig_type_161;
-typedef _goslice_ swig_type_162;
-typedef _gostring_ swig_type_163;
+typedef _gostring_ swig_type_160;
+typedef _goslice_ swig_type_161;
+typedef _gostring_ swig_type_162;
+typedef _goslice_ swig_type_163;
 typedef _gostring_ swig_type_164;
-typedef _gostring_ swig_type_165;
+typedef _goslice_ swig_type_165;
 typedef _gostring_ swig_type_166;
-typedef long long swig_type_167;
+typedef _gostring_ swig_type_167;
 typedef _gostring_ swig_type_168;
-typedef _goslice_ swig_type_169;
-typedef _gostring_ swig_type_170;
+typedef _gostring_ swig_type_169;
+typedef long long swig_type_170;
 typedef _gostring_ swig_type_171;
 typedef _goslice_ swig_type_172;
 typedef _gostring_ swig_type_173;
@@ -207,7 +207,7 @@ typedef _gostring_ swig_type_177;
 typedef _goslice_ swig_type_178;
 typedef _gostring_ swig_type_179;
 typedef _gostring_ swig_type_180;
-typedef _gostring_ swig_type_181;
+typedef _goslice_ swig_type_181;
 typedef _gostring_ swig_type_182;
 typedef _gostring_ swig_type_183;
 typedef _gostring_ swig_type_184;
@@ -218,17 +218,20 @@ typedef _gostring_ swig_type_188;
 typedef _gostring_ swig_type_189;
 typedef _gostring_ swig_type_190;
 typedef _gostring_ swig_type_191;
-typedef _goslice_ swig_type_192;
+typedef _gostring_ swig_type_192;
 typedef _gostring_ swig_type_193;
 typedef _gostring_ swig_type_194;
-typedef _gostring_ swig_type_195;
-typedef _goslice_ swig_type_196;
+typedef _goslice_ swig_type_195;
+typedef _gostring_ swig_type_196;
 typedef _gostring_ swig_type_197;
-typedef _goslice_ swig_type_198;
-typedef _gostring_ swig_type_199;
+typedef _gostring_ swig_type_198;
+typedef _goslice_ swig_type_199;
 typedef _gostring_ swig_type_200;
-typedef _gostring_ swig_type_201;
+typedef _goslice_ swig_type_201;
 typedef _gostring_ swig_type_202;
+typedef _gostring_ swig_type_203;
+typedef _gostring_ swig_type_204;
+typedef _gostring_ swig_type_205;
 extern void _wrap_Swig_free_native_4973874a6275e52b(uintptr_t arg1);
 extern uintptr_t _wrap_Swig_malloc_native_4973874a6275e52b(swig_intgo arg1);
 extern swig_type_1 _wrap_infini_status_name_native_4973874a6275e52b(swig_intgo arg1);
@@ -259,95 +262,96 @@ extern void _wrap_infini_session_free_native_4973874a6275e52b(uintptr_t arg1);
 extern swig_type_41 _wrap_infini_session_set_options_native_4973874a6275e52b(uintptr_t arg1, uintptr_t arg2);
 extern swig_type_42 _wrap_infini_session_feed_native_4973874a6275e52b(uintptr_t arg1, swig_type_43 arg2, uintptr_t arg3);
 extern swig_type_44 _wrap_infini_session_feed_text_native_4973874a6275e52b(uintptr_t arg1, swig_type_45 arg2, uintptr_t arg3);
-extern swig_type_46 _wrap_infini_session_chat_native_4973874a6275e52b(uintptr_t arg1, swig_type_47 arg2, uintptr_t arg3);
-extern swig_type_48 _wrap_infini_session_chat_tokens_native_4973874a6275e52b(uintptr_t arg1, swig_type_49 arg2, swig_type_50 arg3, swig_voidp arg4);
-extern swig_type_51 _wrap_infini_session_next_text_native_4973874a6275e52b(uintptr_t arg1, uintptr_t arg2, swig_type_52 arg3, swig_voidp arg4);
-extern swig_type_53 _wrap_infini_session_next_native_4973874a6275e52b(uintptr_t arg1, uintptr_t arg2, swig_voidp arg3);
-extern swig_type_54 _wrap_infini_session_start_generation_native_4973874a6275e52b(uintptr_t arg1);
-extern swig_type_55 _wrap_infini_session_stop_reason_native_4973874a6275e52b(uintptr_t arg1, swig_type_56 arg2, swig_voidp arg3);
-extern swig_type_57 _wrap_infini_session_cancel_native_4973874a6275e52b(uintptr_t arg1);
-extern swig_type_58 _wrap_infini_model_vocabulary_native_4973874a6275e52b(uintptr_t arg1, swig_voidp arg2);
-extern swig_type_59 _wrap_infini_model_width_native_4973874a6275e52b(uintptr_t arg1, swig_voidp arg2);
-extern swig_type_60 _wrap_infini_session_logits_native_4973874a6275e52b(uintptr_t arg1, swig_type_61 arg2, swig_voidp arg3);
-extern swig_type_62 _wrap_infini_session_embedding_native_4973874a6275e52b(uintptr_t arg1, swig_type_63 arg2, swig_voidp arg3);
-extern swig_type_64 _wrap_infini_session_feed_logits_native_4973874a6275e52b(uintptr_t arg1, swig_type_65 arg2, uintptr_t arg3, swig_type_66 arg4, swig_voidp arg5);
-extern swig_type_67 _wrap_infini_session_score_native_4973874a6275e52b(uintptr_t arg1, swig_type_68 arg2, uintptr_t arg3, swig_type_69 arg4, swig_voidp arg5);
-extern swig_type_70 _wrap_infini_session_score_text_native_4973874a6275e52b(uintptr_t arg1, swig_type_71 arg2, uintptr_t arg3, swig_voidp arg4, swig_voidp arg5);
-extern swig_type_72 _wrap_infini_session_close_segment_native_4973874a6275e52b(uintptr_t arg1);
-extern swig_type_73 _wrap_infini_session_keep_native_4973874a6275e52b(uintptr_t arg1, swig_type_74 arg2);
-extern swig_type_75 _wrap_infini_session_reset_native_4973874a6275e52b(uintptr_t arg1);
-extern swig_type_76 _wrap_infini_session_fork_native_4973874a6275e52b(uintptr_t arg1, swig_voidp arg2);
-extern swig_type_77 _wrap_infini_session_position_native_4973874a6275e52b(uintptr_t arg1, swig_voidp arg2);
-extern swig_type_78 _wrap_infini_session_segment_position_native_4973874a6275e52b(uintptr_t arg1, swig_voidp arg2);
-extern swig_type_79 _wrap_infini_session_memory_tokens_native_4973874a6275e52b(uintptr_t arg1, swig_voidp arg2);
-extern swig_type_80 _wrap_infini_session_info_json_native_4973874a6275e52b(uintptr_t arg1, swig_type_81 arg2, swig_voidp arg3);
-extern swig_type_82 _wrap_infini_session_save_native_4973874a6275e52b(uintptr_t arg1, swig_type_83 arg2, swig_intgo arg3, swig_type_84 arg4, swig_type_85 arg5, uintptr_t arg6);
-extern swig_type_86 _wrap_infini_session_save_buffer_native_4973874a6275e52b(uintptr_t arg1, swig_intgo arg2, swig_type_87 arg3, swig_type_88 arg4, uintptr_t arg5, swig_type_89 arg6, swig_voidp arg7);
-extern swig_type_90 _wrap_infini_session_restore_native_4973874a6275e52b(uintptr_t arg1, swig_type_91 arg2, uintptr_t arg3);
-extern swig_type_92 _wrap_infini_session_restore_buffer_native_4973874a6275e52b(uintptr_t arg1, swig_type_93 arg2, uintptr_t arg3);
-extern swig_type_94 _wrap_infini_snapshot_json_native_4973874a6275e52b(swig_type_95 arg1, swig_intgo arg2, uintptr_t arg3, swig_type_96 arg4, swig_voidp arg5);
-extern swig_type_97 _wrap_infini_snapshot_json_buffer_native_4973874a6275e52b(swig_type_98 arg1, swig_intgo arg2, uintptr_t arg3, swig_type_99 arg4, swig_voidp arg5);
-extern swig_type_100 _wrap_infini_session_merge_native_4973874a6275e52b(uintptr_t arg1, swig_type_101 arg2, double arg3, uintptr_t arg4);
-extern swig_type_102 _wrap_infini_session_merge_buffer_native_4973874a6275e52b(uintptr_t arg1, swig_type_103 arg2, double arg3, uintptr_t arg4);
-extern swig_type_104 _wrap_infini_session_rewind_native_4973874a6275e52b(uintptr_t arg1, swig_type_105 arg2);
-extern swig_type_106 _wrap_infini_session_rewind_limit_native_4973874a6275e52b(uintptr_t arg1, swig_voidp arg2);
-extern swig_type_107 _wrap_infini_batch_create_native_4973874a6275e52b(uintptr_t arg1, swig_voidp arg2);
+extern swig_type_46 _wrap_infini_session_text_tokens_native_4973874a6275e52b(uintptr_t arg1, swig_type_47 arg2, swig_type_48 arg3, swig_voidp arg4);
+extern swig_type_49 _wrap_infini_session_chat_native_4973874a6275e52b(uintptr_t arg1, swig_type_50 arg2, uintptr_t arg3);
+extern swig_type_51 _wrap_infini_session_chat_tokens_native_4973874a6275e52b(uintptr_t arg1, swig_type_52 arg2, swig_type_53 arg3, swig_voidp arg4);
+extern swig_type_54 _wrap_infini_session_next_text_native_4973874a6275e52b(uintptr_t arg1, uintptr_t arg2, swig_type_55 arg3, swig_voidp arg4);
+extern swig_type_56 _wrap_infini_session_next_native_4973874a6275e52b(uintptr_t arg1, uintptr_t arg2, swig_voidp arg3);
+extern swig_type_57 _wrap_infini_session_start_generation_native_4973874a6275e52b(uintptr_t arg1);
+extern swig_type_58 _wrap_infini_session_stop_reason_native_4973874a6275e52b(uintptr_t arg1, swig_type_59 arg2, swig_voidp arg3);
+extern swig_type_60 _wrap_infini_session_cancel_native_4973874a6275e52b(uintptr_t arg1);
+extern swig_type_61 _wrap_infini_model_vocabulary_native_4973874a6275e52b(uintptr_t arg1, swig_voidp arg2);
+extern swig_type_62 _wrap_infini_model_width_native_4973874a6275e52b(uintptr_t arg1, swig_voidp arg2);
+extern swig_type_63 _wrap_infini_session_logits_native_4973874a6275e52b(uintptr_t arg1, swig_type_64 arg2, swig_voidp arg3);
+extern swig_type_65 _wrap_infini_session_embedding_native_4973874a6275e52b(uintptr_t arg1, swig_type_66 arg2, swig_voidp arg3);
+extern swig_type_67 _wrap_infini_session_feed_logits_native_4973874a6275e52b(uintptr_t arg1, swig_type_68 arg2, uintptr_t arg3, swig_type_69 arg4, swig_voidp arg5);
+extern swig_type_70 _wrap_infini_session_score_native_4973874a6275e52b(uintptr_t arg1, swig_type_71 arg2, uintptr_t arg3, swig_type_72 arg4, swig_voidp arg5);
+extern swig_type_73 _wrap_infini_session_score_text_native_4973874a6275e52b(uintptr_t arg1, swig_type_74 arg2, uintptr_t arg3, swig_voidp arg4, swig_voidp arg5);
+extern swig_type_75 _wrap_infini_session_close_segment_native_4973874a6275e52b(uintptr_t arg1);
+extern swig_type_76 _wrap_infini_session_keep_native_4973874a6275e52b(uintptr_t arg1, swig_type_77 arg2);
+extern swig_type_78 _wrap_infini_session_reset_native_4973874a6275e52b(uintptr_t arg1);
+extern swig_type_79 _wrap_infini_session_fork_native_4973874a6275e52b(uintptr_t arg1, swig_voidp arg2);
+extern swig_type_80 _wrap_infini_session_position_native_4973874a6275e52b(uintptr_t arg1, swig_voidp arg2);
+extern swig_type_81 _wrap_infini_session_segment_position_native_4973874a6275e52b(uintptr_t arg1, swig_voidp arg2);
+extern swig_type_82 _wrap_infini_session_memory_tokens_native_4973874a6275e52b(uintptr_t arg1, swig_voidp arg2);
+extern swig_type_83 _wrap_infini_session_info_json_native_4973874a6275e52b(uintptr_t arg1, swig_type_84 arg2, swig_voidp arg3);
+extern swig_type_85 _wrap_infini_session_save_native_4973874a6275e52b(uintptr_t arg1, swig_type_86 arg2, swig_intgo arg3, swig_type_87 arg4, swig_type_88 arg5, uintptr_t arg6);
+extern swig_type_89 _wrap_infini_session_save_buffer_native_4973874a6275e52b(uintptr_t arg1, swig_intgo arg2, swig_type_90 arg3, swig_type_91 arg4, uintptr_t arg5, swig_type_92 arg6, swig_voidp arg7);
+extern swig_type_93 _wrap_infini_session_restore_native_4973874a6275e52b(uintptr_t arg1, swig_type_94 arg2, uintptr_t arg3);
+extern swig_type_95 _wrap_infini_session_restore_buffer_native_4973874a6275e52b(uintptr_t arg1, swig_type_96 arg2, uintptr_t arg3);
+extern swig_type_97 _wrap_infini_snapshot_json_native_4973874a6275e52b(swig_type_98 arg1, swig_intgo arg2, uintptr_t arg3, swig_type_99 arg4, swig_voidp arg5);
+extern swig_type_100 _wrap_infini_snapshot_json_buffer_native_4973874a6275e52b(swig_type_101 arg1, swig_intgo arg2, uintptr_t arg3, swig_type_102 arg4, swig_voidp arg5);
+extern swig_type_103 _wrap_infini_session_merge_native_4973874a6275e52b(uintptr_t arg1, swig_type_104 arg2, double arg3, uintptr_t arg4);
+extern swig_type_105 _wrap_infini_session_merge_buffer_native_4973874a6275e52b(uintptr_t arg1, swig_type_106 arg2, double arg3, uintptr_t arg4);
+extern swig_type_107 _wrap_infini_session_rewind_native_4973874a6275e52b(uintptr_t arg1, swig_type_108 arg2);
+extern swig_type_109 _wrap_infini_session_rewind_limit_native_4973874a6275e52b(uintptr_t arg1, swig_voidp arg2);
+extern swig_type_110 _wrap_infini_batch_create_native_4973874a6275e52b(uintptr_t arg1, swig_voidp arg2);
 extern void _wrap_infini_batch_free_native_4973874a6275e52b(uintptr_t arg1);
-extern swig_type_108 _wrap_infini_batch_add_native_4973874a6275e52b(uintptr_t arg1, uintptr_t arg2);
-extern swig_type_109 _wrap_infini_batch_remove_native_4973874a6275e52b(uintptr_t arg1, uintptr_t arg2);
-extern swig_type_110 _wrap_infini_batch_size_native_4973874a6275e52b(uintptr_t arg1, swig_voidp arg2);
-extern swig_type_111 _wrap_infini_batch_next_native_4973874a6275e52b(uintptr_t arg1, uintptr_t arg2, swig_type_112 arg3, swig_voidp arg4);
-extern swig_type_113 _wrap_infini_batch_text_native_4973874a6275e52b(uintptr_t arg1, swig_type_114 arg2, swig_type_115 arg3, swig_voidp arg4);
-extern swig_type_116 _wrap_infini_model_tokenize_native_4973874a6275e52b(uintptr_t arg1, swig_type_117 arg2, swig_intgo arg3, swig_type_118 arg4, swig_voidp arg5);
-extern swig_type_119 _wrap_infini_model_token_count_native_4973874a6275e52b(uintptr_t arg1, swig_type_120 arg2, swig_intgo arg3, swig_voidp arg4);
-extern swig_type_121 _wrap_infini_model_detokenize_native_4973874a6275e52b(uintptr_t arg1, swig_type_122 arg2, swig_intgo arg3, swig_type_123 arg4, swig_voidp arg5);
-extern swig_type_124 _wrap_infini_model_token_is_end_native_4973874a6275e52b(uintptr_t arg1, swig_intgo arg2, swig_voidp arg3);
-extern swig_type_125 _wrap_infini_model_token_is_control_native_4973874a6275e52b(uintptr_t arg1, swig_intgo arg2, swig_voidp arg3);
-extern swig_type_126 _wrap_infini_model_bos_native_4973874a6275e52b(uintptr_t arg1, swig_voidp arg2);
-extern swig_type_127 _wrap_infini_model_eos_native_4973874a6275e52b(uintptr_t arg1, swig_voidp arg2);
-extern swig_type_128 _wrap_infini_model_apply_chat_native_4973874a6275e52b(uintptr_t arg1, swig_type_129 arg2, swig_intgo arg3, swig_type_130 arg4, swig_voidp arg5);
-extern swig_type_131 _wrap_infini_model_chat_tokens_native_4973874a6275e52b(uintptr_t arg1, swig_type_132 arg2, swig_intgo arg3, swig_type_133 arg4, swig_voidp arg5);
-extern swig_type_134 _wrap_infini_model_chat_turn_end_native_4973874a6275e52b(uintptr_t arg1, swig_type_135 arg2, swig_voidp arg3);
-extern swig_type_136 _wrap_infini_text_stream_create_native_4973874a6275e52b(swig_voidp arg1);
+extern swig_type_111 _wrap_infini_batch_add_native_4973874a6275e52b(uintptr_t arg1, uintptr_t arg2);
+extern swig_type_112 _wrap_infini_batch_remove_native_4973874a6275e52b(uintptr_t arg1, uintptr_t arg2);
+extern swig_type_113 _wrap_infini_batch_size_native_4973874a6275e52b(uintptr_t arg1, swig_voidp arg2);
+extern swig_type_114 _wrap_infini_batch_next_native_4973874a6275e52b(uintptr_t arg1, uintptr_t arg2, swig_type_115 arg3, swig_voidp arg4);
+extern swig_type_116 _wrap_infini_batch_text_native_4973874a6275e52b(uintptr_t arg1, swig_type_117 arg2, swig_type_118 arg3, swig_voidp arg4);
+extern swig_type_119 _wrap_infini_model_tokenize_native_4973874a6275e52b(uintptr_t arg1, swig_type_120 arg2, swig_intgo arg3, swig_type_121 arg4, swig_voidp arg5);
+extern swig_type_122 _wrap_infini_model_token_count_native_4973874a6275e52b(uintptr_t arg1, swig_type_123 arg2, swig_intgo arg3, swig_voidp arg4);
+extern swig_type_124 _wrap_infini_model_detokenize_native_4973874a6275e52b(uintptr_t arg1, swig_type_125 arg2, swig_intgo arg3, swig_type_126 arg4, swig_voidp arg5);
+extern swig_type_127 _wrap_infini_model_token_is_end_native_4973874a6275e52b(uintptr_t arg1, swig_intgo arg2, swig_voidp arg3);
+extern swig_type_128 _wrap_infini_model_token_is_control_native_4973874a6275e52b(uintptr_t arg1, swig_intgo arg2, swig_voidp arg3);
+extern swig_type_129 _wrap_infini_model_bos_native_4973874a6275e52b(uintptr_t arg1, swig_voidp arg2);
+extern swig_type_130 _wrap_infini_model_eos_native_4973874a6275e52b(uintptr_t arg1, swig_voidp arg2);
+extern swig_type_131 _wrap_infini_model_apply_chat_native_4973874a6275e52b(uintptr_t arg1, swig_type_132 arg2, swig_intgo arg3, swig_type_133 arg4, swig_voidp arg5);
+extern swig_type_134 _wrap_infini_model_chat_tokens_native_4973874a6275e52b(uintptr_t arg1, swig_type_135 arg2, swig_intgo arg3, swig_type_136 arg4, swig_voidp arg5);
+extern swig_type_137 _wrap_infini_model_chat_turn_end_native_4973874a6275e52b(uintptr_t arg1, swig_type_138 arg2, swig_voidp arg3);
+extern swig_type_139 _wrap_infini_text_stream_create_native_4973874a6275e52b(swig_voidp arg1);
 extern void _wrap_infini_text_stream_free_native_4973874a6275e52b(uintptr_t arg1);
-extern swig_type_137 _wrap_infini_text_stream_push_native_4973874a6275e52b(uintptr_t arg1, swig_type_138 arg2);
-extern swig_type_139 _wrap_infini_text_stream_finish_native_4973874a6275e52b(uintptr_t arg1);
-extern swig_type_140 _wrap_infini_text_stream_next_native_4973874a6275e52b(uintptr_t arg1, swig_type_141 arg2, swig_voidp arg3);
-extern swig_type_142 _wrap_infini_model_info_native_4973874a6275e52b(uintptr_t arg1, swig_type_143 arg2, swig_type_144 arg3, swig_voidp arg4);
-extern swig_type_145 _wrap_infini_model_info_json_native_4973874a6275e52b(uintptr_t arg1, swig_type_146 arg2, swig_voidp arg3);
-extern swig_type_147 _wrap_infini_model_footprint_json_native_4973874a6275e52b(uintptr_t arg1, swig_type_148 arg2, swig_type_149 arg3, swig_voidp arg4);
-extern swig_type_150 _wrap_infini_paper_footprint_json_native_4973874a6275e52b(swig_type_151 arg1, swig_type_152 arg2, swig_voidp arg3);
-extern swig_type_153 _wrap_infini_task_create_native_4973874a6275e52b(swig_voidp arg1);
+extern swig_type_140 _wrap_infini_text_stream_push_native_4973874a6275e52b(uintptr_t arg1, swig_type_141 arg2);
+extern swig_type_142 _wrap_infini_text_stream_finish_native_4973874a6275e52b(uintptr_t arg1);
+extern swig_type_143 _wrap_infini_text_stream_next_native_4973874a6275e52b(uintptr_t arg1, swig_type_144 arg2, swig_voidp arg3);
+extern swig_type_145 _wrap_infini_model_info_native_4973874a6275e52b(uintptr_t arg1, swig_type_146 arg2, swig_type_147 arg3, swig_voidp arg4);
+extern swig_type_148 _wrap_infini_model_info_json_native_4973874a6275e52b(uintptr_t arg1, swig_type_149 arg2, swig_voidp arg3);
+extern swig_type_150 _wrap_infini_model_footprint_json_native_4973874a6275e52b(uintptr_t arg1, swig_type_151 arg2, swig_type_152 arg3, swig_voidp arg4);
+extern swig_type_153 _wrap_infini_paper_footprint_json_native_4973874a6275e52b(swig_type_154 arg1, swig_type_155 arg2, swig_voidp arg3);
+extern swig_type_156 _wrap_infini_task_create_native_4973874a6275e52b(swig_voidp arg1);
 extern void _wrap_infini_task_free_native_4973874a6275e52b(uintptr_t arg1);
-extern swig_type_154 _wrap_infini_task_cancel_native_4973874a6275e52b(uintptr_t arg1);
-extern swig_type_155 _wrap_infini_task_done_native_4973874a6275e52b(uintptr_t arg1, swig_voidp arg2);
-extern swig_type_156 _wrap_infini_task_total_native_4973874a6275e52b(uintptr_t arg1, swig_voidp arg2);
-extern swig_type_157 _wrap_infini_task_stage_native_4973874a6275e52b(uintptr_t arg1, swig_type_158 arg2, swig_voidp arg3);
-extern swig_type_159 _wrap_infini_log_next_native_4973874a6275e52b(swig_voidp arg1, swig_type_160 arg2, swig_voidp arg3);
-extern swig_type_161 _wrap_infini_trainer_settings_json_native_4973874a6275e52b(swig_type_162 arg1, swig_voidp arg2);
-extern swig_type_163 _wrap_infini_trainer_create_native_4973874a6275e52b(uintptr_t arg1, swig_type_164 arg2, uintptr_t arg3, uintptr_t arg4, swig_voidp arg5);
+extern swig_type_157 _wrap_infini_task_cancel_native_4973874a6275e52b(uintptr_t arg1);
+extern swig_type_158 _wrap_infini_task_done_native_4973874a6275e52b(uintptr_t arg1, swig_voidp arg2);
+extern swig_type_159 _wrap_infini_task_total_native_4973874a6275e52b(uintptr_t arg1, swig_voidp arg2);
+extern swig_type_160 _wrap_infini_task_stage_native_4973874a6275e52b(uintptr_t arg1, swig_type_161 arg2, swig_voidp arg3);
+extern swig_type_162 _wrap_infini_log_next_native_4973874a6275e52b(swig_voidp arg1, swig_type_163 arg2, swig_voidp arg3);
+extern swig_type_164 _wrap_infini_trainer_settings_json_native_4973874a6275e52b(swig_type_165 arg1, swig_voidp arg2);
+extern swig_type_166 _wrap_infini_trainer_create_native_4973874a6275e52b(uintptr_t arg1, swig_type_167 arg2, uintptr_t arg3, uintptr_t arg4, swig_voidp arg5);
 extern void _wrap_infini_trainer_free_native_4973874a6275e52b(uintptr_t arg1);
-extern swig_type_165 _wrap_infini_trainer_step_native_4973874a6275e52b(uintptr_t arg1, uintptr_t arg2);
-extern swig_type_166 _wrap_infini_trainer_run_native_4973874a6275e52b(uintptr_t arg1, swig_type_167 arg2, uintptr_t arg3);
-extern swig_type_168 _wrap_infini_trainer_report_json_native_4973874a6275e52b(uintptr_t arg1, swig_type_169 arg2, swig_voidp arg3);
-extern swig_type_170 _wrap_infini_trainer_evaluate_json_native_4973874a6275e52b(uintptr_t arg1, swig_type_171 arg2, swig_intgo arg3, swig_intgo arg4, uintptr_t arg5, swig_type_172 arg6, swig_voidp arg7);
-extern swig_type_173 _wrap_infini_trainer_find_heads_json_native_4973874a6275e52b(uintptr_t arg1, swig_type_174 arg2, swig_intgo arg3, swig_intgo arg4, uintptr_t arg5, swig_type_175 arg6, swig_voidp arg7);
-extern swig_type_176 _wrap_infini_trainer_fit_heads_native_4973874a6275e52b(uintptr_t arg1, double arg2, uintptr_t arg3);
-extern swig_type_177 _wrap_infini_trainer_info_json_native_4973874a6275e52b(uintptr_t arg1, swig_type_178 arg2, swig_voidp arg3);
-extern swig_type_179 _wrap_infini_trainer_save_native_4973874a6275e52b(uintptr_t arg1, swig_type_180 arg2, uintptr_t arg3);
-extern swig_type_181 _wrap_infini_trainer_restore_native_4973874a6275e52b(uintptr_t arg1, swig_type_182 arg2, uintptr_t arg3);
-extern swig_type_183 _wrap_infini_trainer_write_native_4973874a6275e52b(uintptr_t arg1, swig_type_184 arg2, swig_type_185 arg3, uintptr_t arg4);
-extern swig_type_186 _wrap_infini_trainer_write_adapter_native_4973874a6275e52b(uintptr_t arg1, swig_type_187 arg2, uintptr_t arg3);
-extern swig_type_188 _wrap_infini_adaptation_create_native_4973874a6275e52b(swig_type_189 arg1, swig_type_190 arg2, uintptr_t arg3, uintptr_t arg4, swig_voidp arg5);
+extern swig_type_168 _wrap_infini_trainer_step_native_4973874a6275e52b(uintptr_t arg1, uintptr_t arg2);
+extern swig_type_169 _wrap_infini_trainer_run_native_4973874a6275e52b(uintptr_t arg1, swig_type_170 arg2, uintptr_t arg3);
+extern swig_type_171 _wrap_infini_trainer_report_json_native_4973874a6275e52b(uintptr_t arg1, swig_type_172 arg2, swig_voidp arg3);
+extern swig_type_173 _wrap_infini_trainer_evaluate_json_native_4973874a6275e52b(uintptr_t arg1, swig_type_174 arg2, swig_intgo arg3, swig_intgo arg4, uintptr_t arg5, swig_type_175 arg6, swig_voidp arg7);
+extern swig_type_176 _wrap_infini_trainer_find_heads_json_native_4973874a6275e52b(uintptr_t arg1, swig_type_177 arg2, swig_intgo arg3, swig_intgo arg4, uintptr_t arg5, swig_type_178 arg6, swig_voidp arg7);
+extern swig_type_179 _wrap_infini_trainer_fit_heads_native_4973874a6275e52b(uintptr_t arg1, double arg2, uintptr_t arg3);
+extern swig_type_180 _wrap_infini_trainer_info_json_native_4973874a6275e52b(uintptr_t arg1, swig_type_181 arg2, swig_voidp arg3);
+extern swig_type_182 _wrap_infini_trainer_save_native_4973874a6275e52b(uintptr_t arg1, swig_type_183 arg2, uintptr_t arg3);
+extern swig_type_184 _wrap_infini_trainer_restore_native_4973874a6275e52b(uintptr_t arg1, swig_type_185 arg2, uintptr_t arg3);
+extern swig_type_186 _wrap_infini_trainer_write_native_4973874a6275e52b(uintptr_t arg1, swig_type_187 arg2, swig_type_188 arg3, uintptr_t arg4);
+extern swig_type_189 _wrap_infini_trainer_write_adapter_native_4973874a6275e52b(uintptr_t arg1, swig_type_190 arg2, uintptr_t arg3);
+extern swig_type_191 _wrap_infini_adaptation_create_native_4973874a6275e52b(swig_type_192 arg1, swig_type_193 arg2, uintptr_t arg3, uintptr_t arg4, swig_voidp arg5);
 extern void _wrap_infini_adaptation_free_native_4973874a6275e52b(uintptr_t arg1);
-extern swig_type_191 _wrap_infini_adaptation_settings_json_native_4973874a6275e52b(swig_type_192 arg1, swig_voidp arg2);
-extern swig_type_193 _wrap_infini_adaptation_step_native_4973874a6275e52b(uintptr_t arg1, uintptr_t arg2);
-extern swig_type_194 _wrap_infini_adaptation_run_native_4973874a6275e52b(uintptr_t arg1, uintptr_t arg2);
-extern swig_type_195 _wrap_infini_adaptation_report_json_native_4973874a6275e52b(uintptr_t arg1, swig_type_196 arg2, swig_voidp arg3);
-extern swig_type_197 _wrap_infini_adaptation_info_json_native_4973874a6275e52b(uintptr_t arg1, swig_type_198 arg2, swig_voidp arg3);
-extern swig_type_199 _wrap_infini_adaptation_save_native_4973874a6275e52b(uintptr_t arg1);
-extern swig_type_200 _wrap_infini_adaptation_discard_native_4973874a6275e52b(uintptr_t arg1);
-extern swig_type_201 _wrap_infini_adaptation_write_native_4973874a6275e52b(uintptr_t arg1, swig_type_202 arg2, uintptr_t arg3);
+extern swig_type_194 _wrap_infini_adaptation_settings_json_native_4973874a6275e52b(swig_type_195 arg1, swig_voidp arg2);
+extern swig_type_196 _wrap_infini_adaptation_step_native_4973874a6275e52b(uintptr_t arg1, uintptr_t arg2);
+extern swig_type_197 _wrap_infini_adaptation_run_native_4973874a6275e52b(uintptr_t arg1, uintptr_t arg2);
+extern swig_type_198 _wrap_infini_adaptation_report_json_native_4973874a6275e52b(uintptr_t arg1, swig_type_199 arg2, swig_voidp arg3);
+extern swig_type_200 _wrap_infini_adaptation_info_json_native_4973874a6275e52b(uintptr_t arg1, swig_type_201 arg2, swig_voidp arg3);
+extern swig_type_202 _wrap_infini_adaptation_save_native_4973874a6275e52b(uintptr_t arg1);
+extern swig_type_203 _wrap_infini_adaptation_discard_native_4973874a6275e52b(uintptr_t arg1);
+extern swig_type_204 _wrap_infini_adaptation_write_native_4973874a6275e52b(uintptr_t arg1, swig_type_205 arg2, uintptr_t arg3);
 extern swig_intgo _wrap_infini_package_abi_version_native_4973874a6275e52b(void);
 #undef intgo
 */
@@ -833,12 +837,35 @@ func Infini_session_feed_text(arg1 uintptr, arg2 []byte, arg3 uintptr) (_swig_re
 	return swig_r_1
 }
 
+func Infini_session_text_tokens(arg1 uintptr, arg2 []byte, arg3 []int32, arg4 *uint64) (_swig_ret error) {
+	var swig_r string
+	_swig_i_0 := arg1
+	_swig_i_1 := arg2
+	_swig_i_2 := arg3
+	_swig_i_3 := arg4
+	swig_r_p := C._wrap_infini_session_text_tokens_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_47)(unsafe.Pointer(&_swig_i_1)), *(*C.swig_type_48)(unsafe.Pointer(&_swig_i_2)), C.swig_voidp(_swig_i_3))
+	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
+	if Swig_escape_always_false {
+		Swig_escape_val = arg2
+	}
+	if Swig_escape_always_false {
+		Swig_escape_val = arg3
+	}
+	var swig_r_1 error
+
+	if len(swig_r) != 0 {
+		swig_r_1 = errorOf(swigCopyString(swig_r))
+	}
+
+	return swig_r_1
+}
+
 func Infini_session_chat(arg1 uintptr, arg2 string, arg3 uintptr) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_session_chat_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_47)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2))
+	swig_r_p := C._wrap_infini_session_chat_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_50)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -858,7 +885,7 @@ func Infini_session_chat_tokens(arg1 uintptr, arg2 string, arg3 []int32, arg4 *u
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
-	swig_r_p := C._wrap_infini_session_chat_tokens_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_49)(unsafe.Pointer(&_swig_i_1)), *(*C.swig_type_50)(unsafe.Pointer(&_swig_i_2)), C.swig_voidp(_swig_i_3))
+	swig_r_p := C._wrap_infini_session_chat_tokens_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_52)(unsafe.Pointer(&_swig_i_1)), *(*C.swig_type_53)(unsafe.Pointer(&_swig_i_2)), C.swig_voidp(_swig_i_3))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -881,7 +908,7 @@ func Infini_session_next_text(arg1 uintptr, arg2 uintptr, arg3 []byte, arg4 *uin
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
-	swig_r_p := C._wrap_infini_session_next_text_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), C.uintptr_t(_swig_i_1), *(*C.swig_type_52)(unsafe.Pointer(&_swig_i_2)), C.swig_voidp(_swig_i_3))
+	swig_r_p := C._wrap_infini_session_next_text_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), C.uintptr_t(_swig_i_1), *(*C.swig_type_55)(unsafe.Pointer(&_swig_i_2)), C.swig_voidp(_swig_i_3))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg3
@@ -930,7 +957,7 @@ func Infini_session_stop_reason(arg1 uintptr, arg2 []byte, arg3 *uint64) (_swig_
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_session_stop_reason_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_56)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_session_stop_reason_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_59)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -993,7 +1020,7 @@ func Infini_session_logits(arg1 uintptr, arg2 []float32, arg3 *uint64) (_swig_re
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_session_logits_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_61)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_session_logits_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_64)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1012,7 +1039,7 @@ func Infini_session_embedding(arg1 uintptr, arg2 []float32, arg3 *uint64) (_swig
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_session_embedding_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_63)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_session_embedding_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_66)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1033,7 +1060,7 @@ func Infini_session_feed_logits(arg1 uintptr, arg2 []int32, arg3 uintptr, arg4 [
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
 	_swig_i_4 := arg5
-	swig_r_p := C._wrap_infini_session_feed_logits_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_65)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2), *(*C.swig_type_66)(unsafe.Pointer(&_swig_i_3)), C.swig_voidp(_swig_i_4))
+	swig_r_p := C._wrap_infini_session_feed_logits_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_68)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2), *(*C.swig_type_69)(unsafe.Pointer(&_swig_i_3)), C.swig_voidp(_swig_i_4))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1057,7 +1084,7 @@ func Infini_session_score(arg1 uintptr, arg2 []int32, arg3 uintptr, arg4 []float
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
 	_swig_i_4 := arg5
-	swig_r_p := C._wrap_infini_session_score_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_68)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2), *(*C.swig_type_69)(unsafe.Pointer(&_swig_i_3)), C.swig_voidp(_swig_i_4))
+	swig_r_p := C._wrap_infini_session_score_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_71)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2), *(*C.swig_type_72)(unsafe.Pointer(&_swig_i_3)), C.swig_voidp(_swig_i_4))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1081,7 +1108,7 @@ func Infini_session_score_text(arg1 uintptr, arg2 []byte, arg3 uintptr, arg4 *fl
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
 	_swig_i_4 := arg5
-	swig_r_p := C._wrap_infini_session_score_text_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_71)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2), C.swig_voidp(_swig_i_3), C.swig_voidp(_swig_i_4))
+	swig_r_p := C._wrap_infini_session_score_text_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_74)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2), C.swig_voidp(_swig_i_3), C.swig_voidp(_swig_i_4))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1113,7 +1140,7 @@ func Infini_session_keep(arg1 uintptr, arg2 int64) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_session_keep_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), C.swig_type_74(_swig_i_1))
+	swig_r_p := C._wrap_infini_session_keep_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), C.swig_type_77(_swig_i_1))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -1203,7 +1230,7 @@ func Infini_session_info_json(arg1 uintptr, arg2 []byte, arg3 *uint64) (_swig_re
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_session_info_json_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_81)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_session_info_json_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_84)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1225,7 +1252,7 @@ func Infini_session_save(arg1 uintptr, arg2 string, arg3 int, arg4 string, arg5 
 	_swig_i_3 := arg4
 	_swig_i_4 := arg5
 	_swig_i_5 := arg6
-	swig_r_p := C._wrap_infini_session_save_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_83)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), *(*C.swig_type_84)(unsafe.Pointer(&_swig_i_3)), *(*C.swig_type_85)(unsafe.Pointer(&_swig_i_4)), C.uintptr_t(_swig_i_5))
+	swig_r_p := C._wrap_infini_session_save_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_86)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), *(*C.swig_type_87)(unsafe.Pointer(&_swig_i_3)), *(*C.swig_type_88)(unsafe.Pointer(&_swig_i_4)), C.uintptr_t(_swig_i_5))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1254,7 +1281,7 @@ func Infini_session_save_buffer(arg1 uintptr, arg2 int, arg3 string, arg4 string
 	_swig_i_4 := arg5
 	_swig_i_5 := arg6
 	_swig_i_6 := arg7
-	swig_r_p := C._wrap_infini_session_save_buffer_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), C.swig_intgo(_swig_i_1), *(*C.swig_type_87)(unsafe.Pointer(&_swig_i_2)), *(*C.swig_type_88)(unsafe.Pointer(&_swig_i_3)), C.uintptr_t(_swig_i_4), *(*C.swig_type_89)(unsafe.Pointer(&_swig_i_5)), C.swig_voidp(_swig_i_6))
+	swig_r_p := C._wrap_infini_session_save_buffer_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), C.swig_intgo(_swig_i_1), *(*C.swig_type_90)(unsafe.Pointer(&_swig_i_2)), *(*C.swig_type_91)(unsafe.Pointer(&_swig_i_3)), C.uintptr_t(_swig_i_4), *(*C.swig_type_92)(unsafe.Pointer(&_swig_i_5)), C.swig_voidp(_swig_i_6))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg3
@@ -1279,7 +1306,7 @@ func Infini_session_restore(arg1 uintptr, arg2 string, arg3 uintptr) (_swig_ret 
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_session_restore_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_91)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2))
+	swig_r_p := C._wrap_infini_session_restore_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_94)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1298,7 +1325,7 @@ func Infini_session_restore_buffer(arg1 uintptr, arg2 []byte, arg3 uintptr) (_sw
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_session_restore_buffer_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_93)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2))
+	swig_r_p := C._wrap_infini_session_restore_buffer_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_96)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1319,7 +1346,7 @@ func Infini_snapshot_json(arg1 string, arg2 int, arg3 uintptr, arg4 []byte, arg5
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
 	_swig_i_4 := arg5
-	swig_r_p := C._wrap_infini_snapshot_json_native_4973874a6275e52b(*(*C.swig_type_95)(unsafe.Pointer(&_swig_i_0)), C.swig_intgo(_swig_i_1), C.uintptr_t(_swig_i_2), *(*C.swig_type_96)(unsafe.Pointer(&_swig_i_3)), C.swig_voidp(_swig_i_4))
+	swig_r_p := C._wrap_infini_snapshot_json_native_4973874a6275e52b(*(*C.swig_type_98)(unsafe.Pointer(&_swig_i_0)), C.swig_intgo(_swig_i_1), C.uintptr_t(_swig_i_2), *(*C.swig_type_99)(unsafe.Pointer(&_swig_i_3)), C.swig_voidp(_swig_i_4))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg1
@@ -1343,7 +1370,7 @@ func Infini_snapshot_json_buffer(arg1 []byte, arg2 int, arg3 uintptr, arg4 []byt
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
 	_swig_i_4 := arg5
-	swig_r_p := C._wrap_infini_snapshot_json_buffer_native_4973874a6275e52b(*(*C.swig_type_98)(unsafe.Pointer(&_swig_i_0)), C.swig_intgo(_swig_i_1), C.uintptr_t(_swig_i_2), *(*C.swig_type_99)(unsafe.Pointer(&_swig_i_3)), C.swig_voidp(_swig_i_4))
+	swig_r_p := C._wrap_infini_snapshot_json_buffer_native_4973874a6275e52b(*(*C.swig_type_101)(unsafe.Pointer(&_swig_i_0)), C.swig_intgo(_swig_i_1), C.uintptr_t(_swig_i_2), *(*C.swig_type_102)(unsafe.Pointer(&_swig_i_3)), C.swig_voidp(_swig_i_4))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg1
@@ -1366,7 +1393,7 @@ func Infini_session_merge(arg1 uintptr, arg2 string, arg3 float64, arg4 uintptr)
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
-	swig_r_p := C._wrap_infini_session_merge_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_101)(unsafe.Pointer(&_swig_i_1)), C.double(_swig_i_2), C.uintptr_t(_swig_i_3))
+	swig_r_p := C._wrap_infini_session_merge_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_104)(unsafe.Pointer(&_swig_i_1)), C.double(_swig_i_2), C.uintptr_t(_swig_i_3))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1386,7 +1413,7 @@ func Infini_session_merge_buffer(arg1 uintptr, arg2 []byte, arg3 float64, arg4 u
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
-	swig_r_p := C._wrap_infini_session_merge_buffer_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_103)(unsafe.Pointer(&_swig_i_1)), C.double(_swig_i_2), C.uintptr_t(_swig_i_3))
+	swig_r_p := C._wrap_infini_session_merge_buffer_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_106)(unsafe.Pointer(&_swig_i_1)), C.double(_swig_i_2), C.uintptr_t(_swig_i_3))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1404,7 +1431,7 @@ func Infini_session_rewind(arg1 uintptr, arg2 int64) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_session_rewind_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), C.swig_type_105(_swig_i_1))
+	swig_r_p := C._wrap_infini_session_rewind_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), C.swig_type_108(_swig_i_1))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -1501,7 +1528,7 @@ func Infini_batch_next(arg1 uintptr, arg2 uintptr, arg3 []int32, arg4 *uint64) (
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
-	swig_r_p := C._wrap_infini_batch_next_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), C.uintptr_t(_swig_i_1), *(*C.swig_type_112)(unsafe.Pointer(&_swig_i_2)), C.swig_voidp(_swig_i_3))
+	swig_r_p := C._wrap_infini_batch_next_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), C.uintptr_t(_swig_i_1), *(*C.swig_type_115)(unsafe.Pointer(&_swig_i_2)), C.swig_voidp(_swig_i_3))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg3
@@ -1521,7 +1548,7 @@ func Infini_batch_text(arg1 uintptr, arg2 uint64, arg3 []byte, arg4 *uint64) (_s
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
-	swig_r_p := C._wrap_infini_batch_text_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), C.swig_type_114(_swig_i_1), *(*C.swig_type_115)(unsafe.Pointer(&_swig_i_2)), C.swig_voidp(_swig_i_3))
+	swig_r_p := C._wrap_infini_batch_text_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), C.swig_type_117(_swig_i_1), *(*C.swig_type_118)(unsafe.Pointer(&_swig_i_2)), C.swig_voidp(_swig_i_3))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg3
@@ -1542,7 +1569,7 @@ func Infini_model_tokenize(arg1 uintptr, arg2 []byte, arg3 int, arg4 []int32, ar
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
 	_swig_i_4 := arg5
-	swig_r_p := C._wrap_infini_model_tokenize_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_117)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), *(*C.swig_type_118)(unsafe.Pointer(&_swig_i_3)), C.swig_voidp(_swig_i_4))
+	swig_r_p := C._wrap_infini_model_tokenize_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_120)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), *(*C.swig_type_121)(unsafe.Pointer(&_swig_i_3)), C.swig_voidp(_swig_i_4))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1565,7 +1592,7 @@ func Infini_model_token_count(arg1 uintptr, arg2 []byte, arg3 int, arg4 *uint64)
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
-	swig_r_p := C._wrap_infini_model_token_count_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_120)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), C.swig_voidp(_swig_i_3))
+	swig_r_p := C._wrap_infini_model_token_count_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_123)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), C.swig_voidp(_swig_i_3))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1586,7 +1613,7 @@ func Infini_model_detokenize(arg1 uintptr, arg2 []int32, arg3 int, arg4 []byte, 
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
 	_swig_i_4 := arg5
-	swig_r_p := C._wrap_infini_model_detokenize_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_122)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), *(*C.swig_type_123)(unsafe.Pointer(&_swig_i_3)), C.swig_voidp(_swig_i_4))
+	swig_r_p := C._wrap_infini_model_detokenize_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_125)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), *(*C.swig_type_126)(unsafe.Pointer(&_swig_i_3)), C.swig_voidp(_swig_i_4))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1672,7 +1699,7 @@ func Infini_model_apply_chat(arg1 uintptr, arg2 string, arg3 int, arg4 []byte, a
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
 	_swig_i_4 := arg5
-	swig_r_p := C._wrap_infini_model_apply_chat_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_129)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), *(*C.swig_type_130)(unsafe.Pointer(&_swig_i_3)), C.swig_voidp(_swig_i_4))
+	swig_r_p := C._wrap_infini_model_apply_chat_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_132)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), *(*C.swig_type_133)(unsafe.Pointer(&_swig_i_3)), C.swig_voidp(_swig_i_4))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1696,7 +1723,7 @@ func Infini_model_chat_tokens(arg1 uintptr, arg2 string, arg3 int, arg4 []int32,
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
 	_swig_i_4 := arg5
-	swig_r_p := C._wrap_infini_model_chat_tokens_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_132)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), *(*C.swig_type_133)(unsafe.Pointer(&_swig_i_3)), C.swig_voidp(_swig_i_4))
+	swig_r_p := C._wrap_infini_model_chat_tokens_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_135)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), *(*C.swig_type_136)(unsafe.Pointer(&_swig_i_3)), C.swig_voidp(_swig_i_4))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1718,7 +1745,7 @@ func Infini_model_chat_turn_end(arg1 uintptr, arg2 []byte, arg3 *uint64) (_swig_
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_model_chat_turn_end_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_135)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_model_chat_turn_end_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_138)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1755,7 +1782,7 @@ func Infini_text_stream_push(arg1 uintptr, arg2 []byte) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_text_stream_push_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_138)(unsafe.Pointer(&_swig_i_1)))
+	swig_r_p := C._wrap_infini_text_stream_push_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_141)(unsafe.Pointer(&_swig_i_1)))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1788,7 +1815,7 @@ func Infini_text_stream_next(arg1 uintptr, arg2 []byte, arg3 *uint64) (_swig_ret
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_text_stream_next_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_141)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_text_stream_next_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_144)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1808,7 +1835,7 @@ func Infini_model_info(arg1 uintptr, arg2 string, arg3 []byte, arg4 *uint64) (_s
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
-	swig_r_p := C._wrap_infini_model_info_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_143)(unsafe.Pointer(&_swig_i_1)), *(*C.swig_type_144)(unsafe.Pointer(&_swig_i_2)), C.swig_voidp(_swig_i_3))
+	swig_r_p := C._wrap_infini_model_info_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_146)(unsafe.Pointer(&_swig_i_1)), *(*C.swig_type_147)(unsafe.Pointer(&_swig_i_2)), C.swig_voidp(_swig_i_3))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1830,7 +1857,7 @@ func Infini_model_info_json(arg1 uintptr, arg2 []byte, arg3 *uint64) (_swig_ret 
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_model_info_json_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_146)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_model_info_json_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_149)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1850,7 +1877,7 @@ func Infini_model_footprint_json(arg1 uintptr, arg2 int64, arg3 []byte, arg4 *ui
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
-	swig_r_p := C._wrap_infini_model_footprint_json_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), C.swig_type_148(_swig_i_1), *(*C.swig_type_149)(unsafe.Pointer(&_swig_i_2)), C.swig_voidp(_swig_i_3))
+	swig_r_p := C._wrap_infini_model_footprint_json_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), C.swig_type_151(_swig_i_1), *(*C.swig_type_152)(unsafe.Pointer(&_swig_i_2)), C.swig_voidp(_swig_i_3))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg3
@@ -1869,7 +1896,7 @@ func Infini_paper_footprint_json(arg1 int64, arg2 []byte, arg3 *uint64) (_swig_r
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_paper_footprint_json_native_4973874a6275e52b(C.swig_type_151(_swig_i_0), *(*C.swig_type_152)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_paper_footprint_json_native_4973874a6275e52b(C.swig_type_154(_swig_i_0), *(*C.swig_type_155)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1951,7 +1978,7 @@ func Infini_task_stage(arg1 uintptr, arg2 []byte, arg3 *uint64) (_swig_ret error
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_task_stage_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_158)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_task_stage_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_161)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1970,7 +1997,7 @@ func Infini_log_next(arg1 *int32, arg2 []byte, arg3 *uint64) (_swig_ret error) {
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_log_next_native_4973874a6275e52b(C.swig_voidp(_swig_i_0), *(*C.swig_type_160)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_log_next_native_4973874a6275e52b(C.swig_voidp(_swig_i_0), *(*C.swig_type_163)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1988,7 +2015,7 @@ func Infini_trainer_settings_json(arg1 []byte, arg2 *uint64) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_trainer_settings_json_native_4973874a6275e52b(*(*C.swig_type_162)(unsafe.Pointer(&_swig_i_0)), C.swig_voidp(_swig_i_1))
+	swig_r_p := C._wrap_infini_trainer_settings_json_native_4973874a6275e52b(*(*C.swig_type_165)(unsafe.Pointer(&_swig_i_0)), C.swig_voidp(_swig_i_1))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg1
@@ -2009,7 +2036,7 @@ func Infini_trainer_create(arg1 uintptr, arg2 string, arg3 uintptr, arg4 uintptr
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
 	_swig_i_4 := arg5
-	swig_r_p := C._wrap_infini_trainer_create_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_164)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2), C.uintptr_t(_swig_i_3), C.swig_voidp(_swig_i_4))
+	swig_r_p := C._wrap_infini_trainer_create_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_167)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2), C.uintptr_t(_swig_i_3), C.swig_voidp(_swig_i_4))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -2048,7 +2075,7 @@ func Infini_trainer_run(arg1 uintptr, arg2 int64, arg3 uintptr) (_swig_ret error
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_trainer_run_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), C.swig_type_167(_swig_i_1), C.uintptr_t(_swig_i_2))
+	swig_r_p := C._wrap_infini_trainer_run_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), C.swig_type_170(_swig_i_1), C.uintptr_t(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -2064,7 +2091,7 @@ func Infini_trainer_report_json(arg1 uintptr, arg2 []byte, arg3 *uint64) (_swig_
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_trainer_report_json_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_169)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_trainer_report_json_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_172)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -2087,7 +2114,7 @@ func Infini_trainer_evaluate_json(arg1 uintptr, arg2 string, arg3 int, arg4 int,
 	_swig_i_4 := arg5
 	_swig_i_5 := arg6
 	_swig_i_6 := arg7
-	swig_r_p := C._wrap_infini_trainer_evaluate_json_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_171)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), C.swig_intgo(_swig_i_3), C.uintptr_t(_swig_i_4), *(*C.swig_type_172)(unsafe.Pointer(&_swig_i_5)), C.swig_voidp(_swig_i_6))
+	swig_r_p := C._wrap_infini_trainer_evaluate_json_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_174)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), C.swig_intgo(_swig_i_3), C.uintptr_t(_swig_i_4), *(*C.swig_type_175)(unsafe.Pointer(&_swig_i_5)), C.swig_voidp(_swig_i_6))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -2113,7 +2140,7 @@ func Infini_trainer_find_heads_json(arg1 uintptr, arg2 string, arg3 int, arg4 in
 	_swig_i_4 := arg5
 	_swig_i_5 := arg6
 	_swig_i_6 := arg7
-	swig_r_p := C._wrap_infini_trainer_find_heads_json_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_174)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), C.swig_intgo(_swig_i_3), C.uintptr_t(_swig_i_4), *(*C.swig_type_175)(unsafe.Pointer(&_swig_i_5)), C.swig_voidp(_swig_i_6))
+	swig_r_p := C._wrap_infini_trainer_find_heads_json_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_177)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), C.swig_intgo(_swig_i_3), C.uintptr_t(_swig_i_4), *(*C.swig_type_178)(unsafe.Pointer(&_swig_i_5)), C.swig_voidp(_swig_i_6))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -2151,7 +2178,7 @@ func Infini_trainer_info_json(arg1 uintptr, arg2 []byte, arg3 *uint64) (_swig_re
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_trainer_info_json_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_178)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_trainer_info_json_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_181)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -2170,7 +2197,7 @@ func Infini_trainer_save(arg1 uintptr, arg2 string, arg3 uintptr) (_swig_ret err
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_trainer_save_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_180)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2))
+	swig_r_p := C._wrap_infini_trainer_save_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_183)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -2189,7 +2216,7 @@ func Infini_trainer_restore(arg1 uintptr, arg2 string, arg3 uintptr) (_swig_ret 
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_trainer_restore_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_182)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2))
+	swig_r_p := C._wrap_infini_trainer_restore_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_185)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -2209,7 +2236,7 @@ func Infini_trainer_write(arg1 uintptr, arg2 string, arg3 string, arg4 uintptr) 
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
-	swig_r_p := C._wrap_infini_trainer_write_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_184)(unsafe.Pointer(&_swig_i_1)), *(*C.swig_type_185)(unsafe.Pointer(&_swig_i_2)), C.uintptr_t(_swig_i_3))
+	swig_r_p := C._wrap_infini_trainer_write_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_187)(unsafe.Pointer(&_swig_i_1)), *(*C.swig_type_188)(unsafe.Pointer(&_swig_i_2)), C.uintptr_t(_swig_i_3))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -2231,7 +2258,7 @@ func Infini_trainer_write_adapter(arg1 uintptr, arg2 string, arg3 uintptr) (_swi
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_trainer_write_adapter_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_187)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2))
+	swig_r_p := C._wrap_infini_trainer_write_adapter_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_190)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -2252,7 +2279,7 @@ func Infini_adaptation_create(arg1 string, arg2 string, arg3 uintptr, arg4 uintp
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
 	_swig_i_4 := arg5
-	swig_r_p := C._wrap_infini_adaptation_create_native_4973874a6275e52b(*(*C.swig_type_189)(unsafe.Pointer(&_swig_i_0)), *(*C.swig_type_190)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2), C.uintptr_t(_swig_i_3), C.swig_voidp(_swig_i_4))
+	swig_r_p := C._wrap_infini_adaptation_create_native_4973874a6275e52b(*(*C.swig_type_192)(unsafe.Pointer(&_swig_i_0)), *(*C.swig_type_193)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2), C.uintptr_t(_swig_i_3), C.swig_voidp(_swig_i_4))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg1
@@ -2278,7 +2305,7 @@ func Infini_adaptation_settings_json(arg1 []byte, arg2 *uint64) (_swig_ret error
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_adaptation_settings_json_native_4973874a6275e52b(*(*C.swig_type_192)(unsafe.Pointer(&_swig_i_0)), C.swig_voidp(_swig_i_1))
+	swig_r_p := C._wrap_infini_adaptation_settings_json_native_4973874a6275e52b(*(*C.swig_type_195)(unsafe.Pointer(&_swig_i_0)), C.swig_voidp(_swig_i_1))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg1
@@ -2327,7 +2354,7 @@ func Infini_adaptation_report_json(arg1 uintptr, arg2 []byte, arg3 *uint64) (_sw
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_adaptation_report_json_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_196)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_adaptation_report_json_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_199)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -2346,7 +2373,7 @@ func Infini_adaptation_info_json(arg1 uintptr, arg2 []byte, arg3 *uint64) (_swig
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_adaptation_info_json_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_198)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_adaptation_info_json_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_201)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -2393,7 +2420,7 @@ func Infini_adaptation_write(arg1 uintptr, arg2 string, arg3 uintptr) (_swig_ret
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_adaptation_write_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_202)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2))
+	swig_r_p := C._wrap_infini_adaptation_write_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_205)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2

@@ -933,6 +933,43 @@ _gostring_ _wrap_infini_session_feed_text_native_4973874a6275e52b(infini_session
 }
 
 
+_gostring_ _wrap_infini_session_text_tokens_native_4973874a6275e52b(infini_session *_swig_go_0, _goslice_ _swig_go_1, _goslice_ _swig_go_2, long long *_swig_go_3) {
+  infini_session *arg1 = (infini_session *) 0 ;
+  char *arg2 = (char *) 0 ;
+  size_t arg3 ;
+  int32_t *arg4 = (int32_t *) 0 ;
+  size_t arg5 ;
+  size_t *arg6 = (size_t *) 0 ;
+  infini_status result;
+  _gostring_ _swig_go_result;
+  
+  arg1 = *(infini_session **)&_swig_go_0; 
+  {
+    arg2 = (char *)_swig_go_1.array;
+    arg3 = (size_t)_swig_go_1.len;
+  }
+  {
+    arg4 = (int32_t *)_swig_go_2.array;
+    arg5 = (size_t)_swig_go_2.len;
+  }
+  arg6 = *(size_t **)&_swig_go_3; 
+  
+  result = (infini_status)infini_session_text_tokens(arg1,(char const *)arg2,arg3,arg4,arg5,arg6);
+  {
+    _swig_go_result.p = NULL;
+    _swig_go_result.n = 0;
+    if (result != INFINI_OK) {
+      const char *message = result == INFINI_END ? "" : infini_last_error();
+      size_t room = strlen(message) + 32;
+      _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
+      if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
+      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %d %s", (int)result, infini_last_os_error(), message);
+    }
+  }
+  return _swig_go_result;
+}
+
+
 _gostring_ _wrap_infini_session_chat_native_4973874a6275e52b(infini_session *_swig_go_0, _gostring_ _swig_go_1, infini_task *_swig_go_2) {
   infini_session *arg1 = (infini_session *) 0 ;
   char *arg2 = (char *) 0 ;

@@ -105,6 +105,20 @@ public final class Session implements AutoCloseable {
     feedBytes(Utf8.encode(text), task);
   }
 
+  /**
+   * The tokens that {@link #feed(String)} would read here, for who counts them first or reads them in pieces, between which others have
+   * their turn: all of them by {@link #feed(int[], Task)}. What has no token and is left out or replaced counts as read.
+   *
+   * @param text the text
+   * @return the tokens
+   * @throws InfiniException as {@link #feed(String)}; nothing has changed
+   */
+  public int[] textTokens(String text) {
+    byte[] bytes = Utf8.encode(text);
+    return call(session -> Model.tokensOf(session, bytes.length, (s, buffer, size) ->
+        Native.infini_session_text_tokens(s, bytes, buffer, size)));
+  }
+
   private void feedBytes(byte[] text, Task task) {
     run(task, (session, t) -> Native.infini_session_feed_text(session, text, t));
   }
