@@ -60,6 +60,9 @@ bool fails_at(long n, const std::function<void()> &call) {
 
 constexpr int32_t kBefore = 40, kMore = 60;
 
+// Every place is tried; with a sanitizer, which makes each ten times as slow, every third.
+constexpr long kEach = TEST_SANITIZED ? 3 : 1;
+
 // What a session that has read the first tokens of the stream must now do, if it does anything.
 void check_goes_on(Session &session, const std::vector<int32_t> &tokens, const std::shared_ptr<const Model> &model) {
   const auto position = static_cast<size_t>(session.position());
@@ -107,7 +110,7 @@ TEST_CASE("memory may end in any allocation of a call") {
     for (const auto &[name, call] : calls) {
       const std::string called = name;
       long n = 0;
-      for (bool more = true; more; ++n) {
+      for (bool more = true; more; n += kEach) {
         CAPTURE(called);
         CAPTURE(n);
         const auto session = base.fork();
@@ -150,7 +153,7 @@ TEST_CASE("memory may end in any allocation of saving, restoring and inspecting"
   for (const auto &[name, call] : calls) {
     const std::string called = name;
     long n = 0;
-    for (bool more = true; more; ++n) {
+    for (bool more = true; more; n += kEach) {
       CAPTURE(called);
       CAPTURE(n);
       Session session(model, session_options(1));
@@ -192,7 +195,7 @@ TEST_CASE("memory may end in any allocation of a batch") {
   const auto model = small_model();
   const std::vector<int32_t> tokens = stream_of(kBefore);
   long n = 0;
-  for (bool more = true; more; ++n) {
+  for (bool more = true; more; n += kEach) {
     CAPTURE(n);
     Batch batch(model);
     std::vector<std::shared_ptr<Session>> sessions;
@@ -240,7 +243,7 @@ TEST_CASE("memory may end in any allocation of a training step: it has not happe
     straight->save(folder.file("second"));
     int unfinished = 0;
     long n = 0;
-    for (bool more = true; more; ++n) {
+    for (bool more = true; more; n += kEach) {
       CAPTURE(n);
       const auto trainer = made();
       bool done = false;  // oneDNN takes another of its kernels where one gets no memory
