@@ -6,10 +6,10 @@ internal sealed class LostException(string name) : Exception($"memory '{name}' i
 /// <summary>What a silo finds when it takes a memory over.</summary>
 /// <param name="Epoch">By which the database knows the silo's calls from those of the silos before it.</param>
 /// <param name="Snapshot">Null where none was taken yet.</param>
-/// <param name="Known">What it was taken with.</param>
+/// <param name="Beside">What the snapshot was taken with: <see cref="Client.Beside"/>.</param>
 /// <param name="Last">The number of the last feed, in the snapshot or behind it.</param>
 /// <param name="Feeds">Those behind the snapshot.</param>
-internal sealed record Taken(long Epoch, byte[]? Snapshot, string Known, long Last, List<byte[]> Feeds);
+internal sealed record Taken(long Epoch, byte[]? Snapshot, string Beside, long Last, List<byte[]> Feeds);
 
 /// <summary>Memories in PostgreSQL: a snapshot each, and the feeds behind it.</summary>
 /// <remarks>A memory belongs to the silo that took it over last, which has an epoch of its own; a statement of an older epoch
@@ -59,7 +59,10 @@ internal sealed class Database(NpgsqlDataSource source)
         """;
     private const string Mine = "SELECT epoch FROM infini_memories WHERE name = @name AND epoch = @epoch";
     private const string Remove = "DELETE FROM infini_memories WHERE name = @name AND epoch = @epoch RETURNING epoch";
-    private const string All = "SELECT name, coalesce(length(snapshot), 0) FROM infini_memories";
+    private const string All = """
+        SELECT name, coalesce(length(snapshot), 0), known FROM infini_memories AS one
+        WHERE snapshot IS NOT NULL OR EXISTS (SELECT FROM infini_feeds WHERE name = one.name)
+        """;
 
     /// <summary>Makes the tables that are not there, those of <see cref="Membership"/> too.</summary>
     internal Task MakeTables() => Do(Tables, async command => await command.ExecuteNonQueryAsync());
@@ -72,8 +75,8 @@ internal sealed class Database(NpgsqlDataSource source)
         var found = await Do(Take, async command =>
         {
             await using var rows = await command.ExecuteReaderAsync();
-            return !await rows.ReadAsync() ? default : (Epoch: rows.GetInt64(0), Fed: rows.GetInt64(1), Known: rows.GetString(2),
-                Snapshot: rows.IsDBNull(3) ? null : rows.GetFieldValue<byte[]>(3));
+            return !await rows.ReadAsync() ? default : (Epoch: rows.GetInt64(0), Fed: rows.GetInt64(1),
+                Beside: rows.GetString(2), Snapshot: rows.IsDBNull(3) ? null : rows.GetFieldValue<byte[]>(3));
         }, ("name", name));
         if (found.Epoch == 0) return null;
         var feeds = new List<byte[]>();
@@ -85,7 +88,7 @@ internal sealed class Database(NpgsqlDataSource source)
             for (; await rows.ReadAsync(); feeds.Add(rows.GetFieldValue<byte[]>(1))) last = rows.GetInt64(0);
             return 0;
         }, ("name", name), ("fed", found.Fed));
-        return new(found.Epoch, found.Snapshot, found.Known, last, feeds);
+        return new(found.Epoch, found.Snapshot, found.Beside, last, feeds);
     }
 
     /// <summary>Writes a feed behind the others, unless there is one with that key.</summary>
@@ -96,8 +99,8 @@ internal sealed class Database(NpgsqlDataSource source)
 
     /// <summary>Replaces a snapshot by one that holds the feeds up to a number.</summary>
     /// <exception cref="LostException">Nothing has changed.</exception>
-    internal Task Replace(string name, long epoch, long number, byte[] snapshot, string known) => Number(Save, name,
-        ("name", name), ("epoch", epoch), ("number", number), ("snapshot", snapshot), ("known", known));
+    internal Task Replace(string name, long epoch, long number, byte[] snapshot, string beside) => Number(Save, name,
+        ("name", name), ("epoch", epoch), ("number", number), ("snapshot", snapshot), ("known", beside));
 
     /// <summary>Makes sure that the memory still belongs to the caller.</summary>
     /// <exception cref="LostException">It does not.</exception>
@@ -106,12 +109,17 @@ internal sealed class Database(NpgsqlDataSource source)
     /// <summary>Deletes a memory with its feeds.</summary>
     internal Task Delete(string name, long epoch) => Do(Remove, command => command.ExecuteNonQueryAsync(), ("name", name), ("epoch", epoch));
 
-    /// <summary>All memories by name, with the bytes of their snapshots.</summary>
-    internal Task<Dictionary<string, long>> List() => Do(All, async command =>
+    /// <summary>All memories that hold something, by name, with the bytes of their snapshots and what is beside
+    /// these.</summary>
+    internal Task<Dictionary<string, (long Bytes, Func<string> Beside)>> List() => Do(All, async command =>
     {
-        var all = new Dictionary<string, long>();
+        var all = new Dictionary<string, (long, Func<string>)>();
         await using var rows = await command.ExecuteReaderAsync();
-        while (await rows.ReadAsync()) all.Add(rows.GetString(0), rows.GetInt32(1));
+        while (await rows.ReadAsync())
+        {
+            string beside = rows.GetString(2);
+            all.Add(rows.GetString(0), (rows.GetInt32(1), () => beside));
+        }
         return all;
     });
 

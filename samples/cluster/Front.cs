@@ -10,7 +10,8 @@ internal sealed class Front : Service
     private const long MostBody = 16 << 20; // bytes; a feed is one row, and is read as a whole
 
     private static readonly string[] Passed = ["Authorization", "Infini-Memory", Key];
-    private static readonly string[] Returned = ["Content-Type", "Cache-Control", "Retry-After", Silo];
+    private static readonly string[] Returned =
+        ["Content-Type", "Cache-Control", "Retry-After", "x-should-retry", Silo];
     private static readonly TimeSpan Pause = TimeSpan.FromMilliseconds(50), Patience = TimeSpan.FromSeconds(60);
 
     private readonly Memories memories;
@@ -65,7 +66,7 @@ internal sealed class Front : Service
         byte[] text = await Body(context).ToArrayAsync(CancellationToken.None);
         if (!Utf8.IsValid(text)) throw Refusal.Invalid("the text is not UTF-8");
         AdmitFeed(); // before it is in the database
-        return await Sessions.Memory(name, true).Use(context, Ending, async (session, _) =>
+        return await Sessions.Use(name, true, context, Ending, async (_, session, _) =>
         {
             Task Read(Stream from) => Feed(context, session, from, true, CancellationToken.None);
             long number = 0;
@@ -81,7 +82,7 @@ internal sealed class Front : Service
         using var request = new HttpRequestMessage(HttpMethod.Get, $"http://{memories.Address}/v1/memories/{name}");
         request.Headers.TryAddWithoutValidation("Authorization", context.Request.Headers.Authorization.ToString());
         using var answer = await silos.SendAsync(request, Connection.Of(context).Left);
-        if (answer.StatusCode == System.Net.HttpStatusCode.NotFound) throw NoMemory();
+        if (answer.StatusCode == System.Net.HttpStatusCode.NotFound) throw Sessions.NoMemory();
         if (!answer.IsSuccessStatusCode) throw new Refusal(503, "NOT_AT_HAND", "the memory that is added is not at hand");
         return await answer.Content.ReadAsByteArrayAsync(Connection.Of(context).Left);
     }
@@ -89,7 +90,9 @@ internal sealed class Front : Service
     // Finds the silo that has the memory and has it answer, again where the memory has moved meanwhile or the silo was lost.
     private async Task Answer(HttpContext context, string name, byte[] body, bool repeatable, RequestDelegate next, CancellationToken left)
     {
-        bool forwarded = context.Request.Headers.ContainsKey(Forwarded), create = context.Request.Method is "PUT" or "POST";
+        var request = context.Request;
+        bool forwarded = request.Headers.ContainsKey(Forwarded), create = request.Method is "PUT" or "POST"
+            && !request.Path.Value!.EndsWith($"/{name}/note", StringComparison.Ordinal);
         var grain = context.RequestServices.GetRequiredService<IGrainFactory>().GetGrain<IMemoryGrain>(name);
         using var alive = forwarded ? null : new Timer(_ => grain.Locate(false).Ignore(), null, touch, touch);
         for (long begun = Environment.TickCount64; Environment.TickCount64 - begun < Patience.TotalMilliseconds; await Task.Delay(Pause, left))
@@ -103,7 +106,7 @@ internal sealed class Front : Service
             {
                 continue; // a silo was lost, is slow, or has no room
             }
-            if (address is null) throw NoMemory();
+            if (address is null) throw Sessions.NoMemory();
             context.Request.Body = new MemoryStream(body);
             if (address == memories.Address ? await Here(context, name, next) : await There(context, address, body, repeatable, left)) return;
             if (forwarded) throw LiveMemory.Moved();
@@ -173,6 +176,4 @@ internal sealed class Front : Service
         }
         return true;
     }
-
-    private static Refusal NoMemory() => new(404, "NOT_FOUND", "there is no memory of that name");
 }

@@ -63,8 +63,9 @@ internal sealed class LiveMemory(string name, Taken taken, Client client, Sessio
         if (number <= last) return number;
         await read(new MemoryStream(text));
         last = number;
+        client.Filled = true;
         unsaved += text.Length;
-        if (unsaved >= mostUnsaved) await Replace(client.Known);
+        if (unsaved >= mostUnsaved) await Replace(client.Beside);
         return number;
     });
 
@@ -76,17 +77,18 @@ internal sealed class LiveMemory(string name, Taken taken, Client client, Sessio
     });
 
     /// <summary>Takes a snapshot into the database, in place of the feeds that it holds.</summary>
-    internal Task Save(string known) => Keeping(async () =>
+    internal Task Save(string beside) => Keeping(async () =>
     {
-        await Replace(known);
+        await Replace(beside);
         return 0;
     });
 
-    /// <summary>Deletes it.</summary>
+    /// <summary>Deletes it, and says where it held nothing.</summary>
     internal async Task Delete()
     {
         await database.Delete(name, taken.Epoch);
         Lose();
+        if (!client.Filled) throw Sessions.NoMemory();
     }
 
     /// <summary>Lets no request in any more, waits for those that are there, and saves what is not saved.</summary>
@@ -98,14 +100,13 @@ internal sealed class LiveMemory(string name, Taken taken, Client client, Sessio
             if (users == 0) free.TrySetResult();
         }
         await free.Task.WaitAsync(cancellation);
-        if (!lost && unsaved > 0) await Save(client.Known);
+        if (!lost && unsaved > 0) await Save(client.Beside);
     }
 
-    private async Task Replace(string known)
+    private async Task Replace(string beside)
     {
-        if (session.Position == 0) return; // nothing was read
-        byte[] snapshot = await Task.Run(() => session.Snapshot(name: name, note: known));
-        await database.Replace(name, taken.Epoch, last, snapshot, known);
+        byte[] snapshot = await Task.Run(() => session.Snapshot(name: name, note: beside));
+        await database.Replace(name, taken.Epoch, last, snapshot, beside);
         unsaved = 0;
     }
 

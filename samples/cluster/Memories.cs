@@ -27,7 +27,8 @@ internal sealed class Memories(Database database, string address, long mostUnsav
                 if (taken.Snapshot is not null) session.Restore(taken.Snapshot);
                 foreach (byte[] text in taken.Feeds) session.Feed(new MemoryStream(text));
                 var client = Sessions.Add(Sessions.MemoryId + name, session);
-                client.Known = taken.Known;
+                client.Beside = taken.Beside;
+                client.Filled = taken.Snapshot is not null || taken.Feeds.Count > 0;
                 return new LiveMemory(name, taken, client, session, database, mostUnsaved, leave);
             });
             lock (live) live[name] = opened;
@@ -74,16 +75,16 @@ internal sealed class Memories(Database database, string address, long mostUnsav
         oldest?.SendAway();
     }
 
-    public Task<Dictionary<string, long>> List() => database.List();
+    public Task<Dictionary<string, (long Bytes, Func<string> Beside)>> List() => database.List();
 
     // What is at hand here is the newest, or is lost.
     public string? Version(string name) => Of(name).Name;
 
-    public Task<(string Known, string Version)?> Read(string name, Session session) => throw LiveMemory.Moved();
+    public Task<(string Beside, string Version)?> Read(string name, Session session) => throw LiveMemory.Moved();
 
-    public async Task<string?> Write(string name, Session session, string known, string? replaces)
+    public async Task<string?> Write(string name, Session session, string beside, string? replaces)
     {
-        await Of(name).Save(known);
+        await Of(name).Save(beside);
         return "";
     }
 

@@ -1,17 +1,48 @@
 using Infini;
 
 /// <summary>A session, which one request uses at a time.</summary>
-internal sealed class Client(Session session) : IDisposable
+internal sealed class Client : IDisposable
 {
+    private readonly Session session;
     private readonly SemaphoreSlim turn = new(1);
     private CancellationTokenSource? call; // that runs
     private bool gone;
 
+    internal Client(Session session)
+    {
+        this.session = session;
+        Measure();
+    }
+
     /// <summary>Of a memory, for who has its turn: the digest of the messages that it has read.</summary>
     internal string Known { get; set; } = "";
 
+    /// <summary>Of a memory, for who has its turn: what its owner wrote about it, for the list.</summary>
+    internal string Note { get; set; } = "";
+
+    /// <summary>The text that a store keeps beside the snapshot: the digest and, where there is a note, a space and
+    /// that.</summary>
+    internal string Beside
+    {
+        get => Note == "" ? Known : $"{Known} {Note}";
+        set => (Known, Note) = Parts(value);
+    }
+
+    /// <summary>Of such a text.</summary>
+    internal static (string Known, string Note) Parts(string beside) =>
+        beside.Split(' ', 2) is [var known, var note] ? (known, note) : (beside, "");
+
     /// <summary>Of a memory that is stored, for who has its turn: the version that the session goes on from; null: none is stored.</summary>
     internal string? Version { get; set; }
+
+    /// <summary>Of a memory: it holds something that was kept.</summary>
+    internal bool Filled { get; set; }
+
+    /// <summary>Of a memory: requests that name it; one has its turn. <see cref="Sessions"/> counts them.</summary>
+    internal int Users { get; set; }
+
+    /// <summary>Of the session, after its last use: while it is used, asking would wait.</summary>
+    internal long Bytes { get; private set; }
 
     /// <summary>A version that no store has.</summary>
     internal const string Unknown = "";
@@ -61,8 +92,8 @@ internal sealed class Client(Session session) : IDisposable
     }
 
     /// <summary>Uses the session, until that is done, cancelled, the client leaves or the service ends.</summary>
-    internal async Task<IResult> Use(HttpContext context, CancellationToken ending,
-                                     Func<Session, CancellationToken, Task<IResult>> use)
+    internal async Task<T> Use<T>(HttpContext context, CancellationToken ending,
+                                  Func<Session, CancellationToken, Task<T>> use)
     {
         // A moment's wait: the request before may have answered and not quite ended.
         if (!await turn.WaitAsync(1000, Connection.Of(context).Left))
@@ -76,6 +107,7 @@ internal sealed class Client(Session session) : IDisposable
                 ObjectDisposedException.ThrowIf(gone, session);
                 call = cancelled;
             }
+            Used = DateTime.UtcNow;
             try
             {
                 if (Renew is not null) await Renew(this, session);
@@ -84,11 +116,25 @@ internal sealed class Client(Session session) : IDisposable
             finally
             {
                 lock (turn) call = null;
+                Measure();
+                Used = DateTime.UtcNow;
             }
         }
         finally
         {
             turn.Release();
+        }
+    }
+
+    private void Measure()
+    {
+        try
+        {
+            Bytes = session.Info().SessionBytes;
+        }
+        catch (Exception e) when (Refusal.IsCancel(e))
+        {
+            // it was deleted
         }
     }
 }

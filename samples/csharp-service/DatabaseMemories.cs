@@ -10,6 +10,7 @@ internal sealed class DatabaseMemories : IMemoryStore
         CREATE TABLE IF NOT EXISTS infini_store (
           name TEXT PRIMARY KEY, version TEXT NOT NULL, known TEXT NOT NULL, snapshot BYTEA NOT NULL)
         """;
+    private const string All = "SELECT name, length(snapshot), known FROM infini_store";
     private const string Insert = """
         INSERT INTO infini_store (name, version, known, snapshot) VALUES (@name, @version, @known, @snapshot) ON CONFLICT (name) DO NOTHING
         """;
@@ -37,34 +38,38 @@ internal sealed class DatabaseMemories : IMemoryStore
 
     public bool Rereads => true;
 
-    public Task<Dictionary<string, long>> List() => Task.FromResult(Do("SELECT name, length(snapshot) FROM infini_store", command =>
+    public Task<Dictionary<string, (long Bytes, Func<string> Beside)>> List() => Task.FromResult(Do(All, command =>
     {
-        var all = new Dictionary<string, long>();
+        var all = new Dictionary<string, (long, Func<string>)>();
         using var rows = command.ExecuteReader();
-        while (rows.Read()) all.Add(rows.GetString(0), rows.GetInt32(1));
+        while (rows.Read())
+        {
+            string beside = rows.GetString(2);
+            all.Add(rows.GetString(0), (rows.GetInt32(1), () => beside));
+        }
         return all;
     }));
 
     public string? Version(string name) =>
         Do("SELECT version FROM infini_store WHERE name = @name", command => (string?)command.ExecuteScalar(), ("name", name));
 
-    public Task<(string Known, string Version)?> Read(string name, Session session) => Task.Run<(string, string)?>(() =>
+    public Task<(string Beside, string Version)?> Read(string name, Session session) => Task.Run<(string, string)?>(() =>
     {
         var kept = Do("SELECT known, version, snapshot FROM infini_store WHERE name = @name", command =>
         {
             using var rows = command.ExecuteReader();
             return rows.Read() ? (rows.GetString(0), rows.GetString(1), rows.GetFieldValue<byte[]>(2)) : ((string, string, byte[])?)null;
         }, ("name", name));
-        if (kept is not var (known, version, snapshot)) return null;
+        if (kept is not var (beside, version, snapshot)) return null;
         session.Restore(snapshot);
-        return (known, version);
+        return (beside, version);
     });
 
-    public Task<string?> Write(string name, Session session, string known, string? replaces) => Task.Run(() =>
+    public Task<string?> Write(string name, Session session, string beside, string? replaces) => Task.Run(() =>
     {
         string version = Guid.NewGuid().ToString("N");
         int changed = Do(replaces is null ? Insert : Update, command => command.ExecuteNonQuery(), ("name", name), ("version", version),
-            ("known", known), ("snapshot", session.Snapshot(name: name, note: known)), ("replaces", replaces ?? ""));
+            ("known", beside), ("snapshot", session.Snapshot(name: name, note: beside)), ("replaces", replaces ?? ""));
         return changed == 1 || Version(name) == version ? version : null; // the latter where it was done twice
     });
 

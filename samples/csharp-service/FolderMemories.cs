@@ -16,8 +16,10 @@ internal sealed class FolderMemories : IMemoryStore
 
     public bool Rereads => true;
 
-    public Task<Dictionary<string, long>> List() => Task.FromResult(new DirectoryInfo(folder).EnumerateFiles("*.snapshot")
-        .ToDictionary(file => Path.GetFileNameWithoutExtension(file.Name), file => file.Exists ? file.Length : 0));
+    public Task<Dictionary<string, (long Bytes, Func<string> Beside)>> List() => Task.FromResult(
+        new DirectoryInfo(folder).EnumerateFiles("*.snapshot").ToDictionary(
+            file => Path.GetFileNameWithoutExtension(file.Name),
+            file => (file.Exists ? file.Length : 0, new Func<string>(() => BesideOf(file.FullName)))));
 
     public string? Version(string name)
     {
@@ -31,17 +33,17 @@ internal sealed class FolderMemories : IMemoryStore
         }
     }
 
-    public Task<(string Known, string Version)?> Read(string name, Session session) => Alone<(string, string)?>(async () =>
+    public Task<(string Beside, string Version)?> Read(string name, Session session) => Alone<(string, string)?>(async () =>
     {
         if (Version(name) is not { } version) return null;
         await session.RestoreAsync(FileOf(name));
         return (InfiniLibrary.InspectSnapshot(FileOf(name)).Note, version);
     });
 
-    public Task<string?> Write(string name, Session session, string known, string? replaces) => Alone(async () =>
+    public Task<string?> Write(string name, Session session, string beside, string? replaces) => Alone(async () =>
     {
         if (Version(name) != replaces) return null;
-        await session.SaveAsync(FileOf(name), name: name, note: known);
+        await session.SaveAsync(FileOf(name), name: name, note: beside);
         return Version(name);
     });
 
@@ -86,6 +88,18 @@ internal sealed class FolderMemories : IMemoryStore
             return false; // another process has it
         }
 #pragma warning restore CA1416
+    }
+
+    private static string BesideOf(string file)
+    {
+        try
+        {
+            return InfiniLibrary.InspectSnapshot(file).Note;
+        }
+        catch (InfiniException)
+        {
+            return ""; // it is damaged, or was deleted meanwhile
+        }
     }
 
     private string FileOf(string name) => Path.Combine(folder, name + ".snapshot");

@@ -12,23 +12,24 @@ internal interface IMemoryStore
     {
     }
 
-    /// <summary>The memories that are kept, by name, and the bytes of their snapshots.</summary>
-    Task<Dictionary<string, long>> List();
+    /// <summary>The memories that are kept, by name: the bytes of their snapshots, and what is beside these, for which a
+    /// file may have to be read.</summary>
+    Task<Dictionary<string, (long Bytes, Func<string> Beside)>> List();
 
     /// <summary>The version of a memory that is kept; null: none is.</summary>
     string? Version(string name);
 
     /// <summary>Puts a session where the memory was kept.</summary>
-    /// <returns>What it was kept with, and its version; null where none is kept, and the session is as it was.</returns>
-    Task<(string Known, string Version)?> Read(string name, Session session);
+    /// <returns>What is beside its snapshot, and its version; null: none is kept, and the session is untouched.</returns>
+    Task<(string Beside, string Version)?> Read(string name, Session session);
 
     /// <summary>Keeps a memory.</summary>
     /// <param name="name">Its name.</param>
     /// <param name="session">Which nothing else uses meanwhile.</param>
-    /// <param name="known">Is kept with it: the digest of the messages that it has read.</param>
+    /// <param name="beside">Is kept beside its snapshot: <see cref="Client.Beside"/>.</param>
     /// <param name="replaces">The version that it goes on from; null: none was kept.</param>
     /// <returns>The new version; null: another is kept, and nothing was written.</returns>
-    Task<string?> Write(string name, Session session, string known, string? replaces);
+    Task<string?> Write(string name, Session session, string beside, string? replaces);
 
     /// <summary>Deletes a memory, if it is kept.</summary>
     Task Delete(string name);

@@ -61,7 +61,6 @@ internal sealed class OpenAi(string modelName, Sessions sessions, Work work, lon
         {
             session.SetOptions(options);
             long begun = session.Position;
-            string known = client.Known;
             await reply.Write(session, cancelled, async () =>
             {
                 if (!chat)
@@ -71,15 +70,14 @@ internal sealed class OpenAi(string modelName, Sessions sessions, Work work, lon
                     return;
                 }
                 var (fresh, digest) = NewMessages(messages, client.Known);
-                client.Known = ""; // until they are read
                 string written = "[" + string.Join(',', fresh.Select(message => message.GetRawText())) + "]";
                 await work.ReadChat(context, session, written, cancelled);
                 client.Known = digest;
-            }, () =>
+            }, async () =>
             {
-                if (Work.PositionOf(session, begun) != begun) return sessions.Keep(id, client, session);
-                client.Known = known; // nothing came
-                return Task.CompletedTask;
+                if (Work.PositionOf(session, begun) == begun) return; // nothing came
+                await sessions.Keep(id, client, session);
+                Account.Of(context).Kept = memory != "";
             });
         });
     }
@@ -122,24 +120,31 @@ internal sealed class OpenAi(string modelName, Sessions sessions, Work work, lon
     // Has its turn with the memory of that name or, where it is empty, with a session for this request alone.
     private async Task Do(HttpContext context, string memory, string request, Func<string, Client, Session, CancellationToken, Task> use)
     {
+        if (memory != "") // it comes first, so that who waits for it holds nobody up
+        {
+            await sessions.Use(memory, true, context, ending, (client, session, cancelled) =>
+                work.Do(context, cancelled, either => Do(Sessions.MemoryId + memory, client, session, either)));
+            return;
+        }
         using var over = CancellationTokenSource.CreateLinkedTokenSource(ending, Connection.Of(context).Left);
         await work.Do(context, over.Token, async cancelled =>
         {
-            string id = memory == "" ? request : Sessions.MemoryId + memory;
-            var client = memory == "" ? sessions.Add(request, sessions.NewSession()) : sessions.Memory(memory, true);
+            var client = sessions.Add(request, sessions.NewSession());
             try
             {
-                return await client.Use(context, cancelled, async (session, ended) =>
-                {
-                    await use(id, client, session, ended);
-                    return Results.Empty;
-                });
+                return await client.Use(context, cancelled, (session, either) => Do(request, client, session, either));
             }
             finally
             {
-                if (memory == "") sessions.Remove(request);
+                sessions.Remove(request);
             }
         });
+
+        async Task<bool> Do(string id, Client client, Session session, CancellationToken cancelled)
+        {
+            await use(id, client, session, cancelled);
+            return true;
+        }
     }
 
     // A request's options, as the library knows them. What is not given is as OpenAI's interface has it.
@@ -174,18 +179,23 @@ internal sealed class OpenAi(string modelName, Sessions sessions, Work work, lon
     // all. Replies do not count: those that the memory gave are its own, whatever the client has kept of them.
     private static (List<JsonElement> Fresh, string Digest) NewMessages(List<JsonElement> messages, string known)
     {
+        using var sum = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
         string digest = "";
         int begin = 0;
         for (int i = 0; i < messages.Count; ++i)
         {
-            string role = "", content = "";
+            JsonElement given = default, content = default;
             if (messages[i].ValueKind == JsonValueKind.Object) // the library says what is wrong with others
             {
-                if (messages[i].TryGetProperty("role", out var given)) role = given.ToString();
-                if (messages[i].TryGetProperty("content", out var said)) content = said.GetRawText();
+                messages[i].TryGetProperty("role", out given);
+                messages[i].TryGetProperty("content", out content);
             }
+            string role = given.ValueKind == JsonValueKind.String ? given.GetString()! : "";
             if (role != "assistant")
-                digest = Convert.ToHexString(SHA256.HashData(Encoding.UTF8.GetBytes(digest + role + "\0" + content))).ToLowerInvariant();
+            {
+                sum.AppendData(Encoding.UTF8.GetBytes($"{role}\0{Canonical.Of(content)}\0"));
+                digest = Convert.ToHexString(sum.GetCurrentHash()).ToLowerInvariant();
+            }
             if (known != "" && digest == known) begin = i + 1;
         }
         if (begin == messages.Count) --begin; // asked once more
@@ -231,18 +241,18 @@ internal sealed class Reply(HttpResponse response, bool chat, bool stream, bool 
             {
                 await keep();
             }
+            if (reason == "cancelled") throw new OperationCanceledException(); // clients know no such reason
         }
-        catch (Exception e) when (response.HasStarted && e is (InfiniException or Refusal))
+        catch (Exception e) when (response.HasStarted && (e is Refusal or InfiniException || Refusal.IsCancel(e)))
         {
             await events.Send("", OpenAi.Error(Refusal.Of(e)));
             return;
         }
         long end = session.Position;
-        string finish = reason switch { "max_tokens" or "max_time" => "length", "cancelled" => "cancelled", _ => "stop" };
+        string finish = reason is "max_tokens" or "max_time" ? "length" : "stop";
         var used = new { prompt_tokens = begin - before, completion_tokens = end - begin, total_tokens = end - before };
         if (!stream)
         {
-            if (reason == "cancelled") throw new OperationCanceledException();
             await response.WriteAsJsonAsync(Whole(text.ToString(), finish, used), response.HttpContext.RequestAborted);
             return;
         }

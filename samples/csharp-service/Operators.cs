@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using System.Globalization;
 using System.Security.Cryptography;
 using System.Text;
@@ -55,13 +56,14 @@ internal sealed class Settings
 /// <summary>What is known of a request, to be counted and logged.</summary>
 internal sealed class Account
 {
-    internal long Came { get; } = System.Diagnostics.Stopwatch.GetTimestamp();
+    internal long Came { get; } = Stopwatch.GetTimestamp();
     internal string Client { get; set; } = ""; // who asks, for turns
     internal long Read { get; set; } // tokens
     internal long Written { get; set; }
     internal bool Spoke { get; set; } // there was text
+    internal bool Kept { get; set; } // something of the request is in a memory
     internal CancellationToken Late { get; set; } // cancelled when the request has taken as long as it may
-    internal TimeSpan Took => System.Diagnostics.Stopwatch.GetElapsedTime(Came);
+    internal TimeSpan Took => Stopwatch.GetElapsedTime(Came);
 
     internal static Account Of(HttpContext context) => (Account)context.Items[typeof(Account)]!;
 }
@@ -73,6 +75,7 @@ internal sealed partial class Operators(Settings settings, Sessions sessions, Wo
     internal const string PagePolicy =
         "default-src 'none'; connect-src 'self'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; frame-ancestors 'none'";
 
+    private static readonly TimeSpan BetweenSamples = TimeSpan.FromSeconds(5); // of the totals
     private static readonly double[] Buckets = [0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60];
 
     private readonly byte[][] tokens = [.. settings.List("INFINI_TOKEN").Select(token => SHA256.HashData(Encoding.UTF8.GetBytes("Bearer " + token)))];
@@ -81,6 +84,8 @@ internal sealed partial class Operators(Settings settings, Sessions sessions, Wo
     private readonly object mutex = new();
     private readonly SortedDictionary<int, long> requests = []; // by status
     private readonly long[] first = new long[Buckets.Length + 1]; // of seconds to the first text: how many came in each bucket, and later
+    private readonly Queue<(long Time, long Read, long Written)> minute = // totals of the last one, the oldest first
+        new([(Stopwatch.GetTimestamp(), 0, 0)]);
     private long read, written;
     private double seconds;
 
@@ -111,7 +116,9 @@ internal sealed partial class Operators(Settings settings, Sessions sessions, Wo
         context.Response.Headers.Vary = "Origin";
         if (context.Request.Method != "OPTIONS") return false;
         context.Response.Headers.AccessControlAllowMethods = "GET, POST, PUT, DELETE";
-        context.Response.Headers.AccessControlAllowHeaders = "Authorization, Content-Type, Infini-Memory";
+        string asked = context.Request.Headers.AccessControlRequestHeaders.ToString();
+        context.Response.Headers.AccessControlAllowHeaders =
+            asked.Length <= 1 << 10 && Tokens().IsMatch(asked) ? asked : "Authorization, Content-Type, Infini-Memory";
         context.Response.StatusCode = 204;
         return true;
     }
@@ -157,13 +164,27 @@ internal sealed partial class Operators(Settings settings, Sessions sessions, Wo
         Console.Error.WriteLine(JsonSerializer.Serialize(facts));
     }
 
+    /// <summary>Logs what failed, without the memory's name, which is the user's own words.</summary>
+    internal void LogError(string what, Exception e) =>
+        Log("error", new() { ["message"] = what, ["error"] = Snapshot().Replace(e.Message, "{}.snapshot") });
+
+    /// <summary>Keeps the totals of the last minute, until it is disposed of.</summary>
+    internal Timer Sample() => new(_ =>
+    {
+        lock (mutex)
+        {
+            if (minute.Count > TimeSpan.FromMinutes(1) / BetweenSamples) minute.Dequeue();
+            minute.Enqueue((Stopwatch.GetTimestamp(), read, written));
+        }
+    }, null, BetweenSamples, BetweenSamples);
+
     /// <summary>All of it in Prometheus's text format.</summary>
     internal async Task<string> Metrics()
     {
-        int memories = (await sessions.Memories()).Count;
+        int? memories = await sessions.CountMemories();
         var text = new StringBuilder();
         void Title(string name, string kind, string help) => text.Append($"# HELP infini_{name} {help}\n# TYPE infini_{name} {kind}\n");
-        void One(string name, string kind, string help, long value)
+        void One(string name, string kind, string help, double value)
         {
             Title(name, kind, help);
             text.Append(CultureInfo.InvariantCulture, $"infini_{name} {value}\n");
@@ -177,7 +198,18 @@ internal sealed partial class Operators(Settings settings, Sessions sessions, Wo
             One("queue_requests", "gauge", "Requests that wait for their turn.", waiting + feeds);
             One("active_requests", "gauge", "Requests that read or write.", inside + reading);
             One("sessions", "gauge", "Sessions in the machine's memory, those of memories among them.", sessions.Count);
-            One("memories", "gauge", "Memories, wherever they are.", memories);
+            One("session_bytes", "gauge", "Bytes of these sessions.", sessions.Bytes);
+            if (memories is { } known) One("memories", "gauge", "Memories, wherever they are.", known);
+            var before = minute.Peek();
+            double since = Math.Max(1, Stopwatch.GetElapsedTime(before.Time).TotalSeconds);
+            double Rate(long tokens) => Math.Round(tokens / since, 1);
+            One("read_tokens_per_second", "gauge", "Tokens that were read, in the last minute.",
+                Rate(read - before.Read));
+            One("write_tokens_per_second", "gauge", "Tokens that were written, in the last minute.",
+                Rate(written - before.Written));
+            text.Append("# HELP process_resident_memory_bytes Memory of the process.\n")
+                .Append("# TYPE process_resident_memory_bytes gauge\n")
+                .Append(CultureInfo.InvariantCulture, $"process_resident_memory_bytes {Environment.WorkingSet}\n");
             Title("requests_total", "counter", "Requests that have ended, by the status of the answer.");
             foreach (var (status, count) in requests) text.Append(CultureInfo.InvariantCulture, $"infini_requests_total{{status=\"{status}\"}} {count}\n");
             Title("first_token_seconds", "histogram", "From the request to its first text.");
@@ -194,4 +226,10 @@ internal sealed partial class Operators(Settings settings, Sessions sessions, Wo
 
     [GeneratedRegex("^/(sessions|v1/memories)/[^/]+")]
     private static partial Regex Named();
+
+    [GeneratedRegex(@"[^/\\ ]+\.snapshot")]
+    private static partial Regex Snapshot();
+
+    [GeneratedRegex(@"^[!#$%&'*+.^_`|~0-9A-Za-z-]+([ \t]*,[ \t]*[!#$%&'*+.^_`|~0-9A-Za-z-]+)*\z")] // of HTTP
+    private static partial Regex Tokens();
 }

@@ -21,21 +21,28 @@ internal sealed class Refusal(int code, string name, string message) : Exception
     internal static bool IsCancel(Exception e) =>
         e is OperationCanceledException or ObjectDisposedException or InfiniException { Status: Status.Cancelled };
 
+    /// <summary>Whether the store of memories failed: nothing else has to do with files or databases.</summary>
+    internal static bool IsOfStore(Exception e) =>
+        e is IOException or UnauthorizedAccessException or System.Data.Common.DbException
+            or InfiniException { Status: Status.Io };
+
     internal static Refusal Of(Exception e) => e switch
     {
         Refusal refusal => refusal,
         BadHttpRequestException { StatusCode: 413 } => TooLarge(),
         ArgumentException bad => Invalid(bad.Message), // a text that C cannot hold
         BadHttpRequestException => BadlyFramed(),
+        OutOfMemoryException => new(503, "OUT_OF_MEMORY", "the service has no memory for this; try again later"),
         _ when IsCancel(e) => new Refusal(409, "CANCELLED", "the call was cancelled"),
+        _ when IsOfStore(e) => new(503, "STORE_FAILED", "the store of memories failed; the service's log says why"),
         InfiniException failed => new Refusal(failed.Status switch
         {
             Status.InvalidArgument or Status.UnknownOption or Status.Unsupported => 400,
             Status.State => 409,
             Status.ModelMismatch or Status.Version or Status.Checksum or Status.Format or Status.Truncated => 422,
+            Status.OutOfMemory => 503,
             _ => 500,
         }, JsonNamingPolicy.SnakeCaseUpper.ConvertName(failed.Status.ToString()), failed.Message),
-        System.Data.Common.DbException => new Refusal(503, "STORE_FAILED", "the store of memories failed; the service's log says why"),
         _ => new Refusal(500, "INTERNAL", "the service failed; its log says why"),
     };
 }

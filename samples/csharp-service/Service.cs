@@ -1,4 +1,5 @@
 using System.Security.Cryptography;
+using System.Text;
 using Microsoft.AspNetCore.Http.Features;
 using Infini;
 
@@ -6,11 +7,13 @@ using Infini;
 internal class Service : IDisposable
 {
     private const long MaxOptions = 1 << 16, MaxMessages = 1 << 20; // bytes of a body
+    private const int MaxNote = 1 << 10; // bytes
 
     private readonly Model model;
     private readonly Settings settings;
     private readonly Work work;
     private readonly Operators operators;
+    private readonly Timer sampling;
     private readonly Timer? expiry;
     private readonly long maxBody;
     private readonly TimeSpan headerTimeout, bodyTimeout;
@@ -28,7 +31,8 @@ internal class Service : IDisposable
         Sessions = new Sessions(model, settings.Number("INFINI_MAX_SESSIONS", 100), settings.Number("INFINI_MAX_MEMORIES", 10000), store);
         work = new Work(model, settings);
         operators = work.Operators = new Operators(settings, Sessions, work);
-        Sessions.Log = operators.Log;
+        sampling = operators.Sample();
+        Sessions.LogError = operators.LogError;
         expiry = Sessions.Expire(settings.Seconds("INFINI_IDLE_SECONDS", 0));
     }
 
@@ -51,6 +55,7 @@ internal class Service : IDisposable
 
     public void Dispose()
     {
+        sampling.Dispose();
         expiry?.Dispose();
         Sessions.Dispose();
         GC.SuppressFinalize(this);
@@ -99,15 +104,13 @@ internal class Service : IDisposable
     protected virtual Task Route(HttpContext context, RequestDelegate next) => next(context);
 
     /// <summary>Reads the body into a memory, and keeps it.</summary>
-    protected virtual Task<IResult> FeedMemory(HttpContext context, string name)
-    {
-        var client = Sessions.Memory(name, true);
-        return client.Use(context, Ending, (session, cancelled) =>
+    protected virtual Task<IResult> FeedMemory(HttpContext context, string name) =>
+        Sessions.Use(name, true, context, Ending, (client, session, cancelled) =>
             Feed(context, session, () => Sessions.Keep(Sessions.MemoryId + name, client, session), cancelled));
-    }
 
     /// <summary>A snapshot of a memory.</summary>
-    protected virtual Task<byte[]> CopyOf(HttpContext context, string name) => CopyOf(Sessions.Memory(name, false), context);
+    protected virtual Task<byte[]> CopyOf(HttpContext context, string name) =>
+        Sessions.Use(name, false, context, Ending, (_, session, _) => Task.FromResult(session.Snapshot()));
 
     /// <summary>Counts what is read into a session: where it is then, and the bytes that the model has no token for.</summary>
     protected static async Task<(long Position, long Skipped)> Count(HttpContext context, Session session, Func<Task> feed)
@@ -193,13 +196,24 @@ internal class Service : IDisposable
             }));
         });
 
-        app.MapGet("/sessions/{id}/snapshot", (string id, HttpContext context) => Snapshot(Sessions.Of(id), context));
-        app.MapPut("/sessions/{id}/snapshot", (string id, HttpContext context) => Restore(id, Sessions.Of(id), context));
+        app.MapGet("/sessions/{id}/snapshot", (string id, HttpContext context) =>
+            Sessions.Of(id).Use(context, Ending, (session, _) => Task.FromResult(Snapshot(session))));
+        app.MapPut("/sessions/{id}/snapshot", async (string id, HttpContext context) =>
+        {
+            var client = Sessions.Of(id);
+            byte[] snapshot = await Body(context).ToArrayAsync(Ending);
+            return await client.Use(context, Ending, (session, _) => Restore(id, client, session, snapshot));
+        });
 
         new OpenAi(model.Info().Name, Sessions, work, settings.Number("INFINI_MAX_TOKENS", 4096), Body, Ending).Map(app);
-        app.MapGet("/v1/memories/{name}", (string name, HttpContext context) => Snapshot(Sessions.Memory(name, false), context));
-        app.MapPut("/v1/memories/{name}", (string name, HttpContext context) =>
-            Restore(Sessions.MemoryId + name, Sessions.Memory(name, true), context));
+        app.MapGet("/v1/memories/{name}", (string name, HttpContext context) =>
+            Sessions.Use(name, false, context, Ending, (_, session, _) => Task.FromResult(Snapshot(session))));
+        app.MapPut("/v1/memories/{name}", async (string name, HttpContext context) =>
+        {
+            byte[] snapshot = await Body(context).ToArrayAsync(Ending);
+            return await Sessions.Use(name, true, context, Ending, (client, session, _) =>
+                Restore(Sessions.MemoryId + name, client, session, snapshot));
+        });
         app.MapPost("/v1/memories/{name}/feed", (string name, HttpContext context) => FeedMemory(context, name));
 
         // Adds what another memory holds.
@@ -209,12 +223,25 @@ internal class Service : IDisposable
             string other = fields.Text("memory") ?? throw Refusal.Invalid("\"memory\" must name the memory that is added");
             double weight = fields.Number("weight") ?? 1;
             byte[] snapshot = await CopyOf(context, other);
-            var client = Sessions.Memory(name, true);
-            return await client.Use(context, Ending, async (session, cancelled) =>
+            return await Sessions.Use(name, true, context, Ending, async (client, session, cancelled) =>
             {
                 session.Merge(snapshot, weight, cancelled);
                 await Sessions.Keep(Sessions.MemoryId + name, client, session);
                 return Results.Json(new { position = session.Position });
+            });
+        });
+
+        app.MapPut("/v1/memories/{name}/note", async (string name, HttpContext context) =>
+        {
+            string? note = new Fields(await Body(context).ToArrayAsync(Ending)).Text("note");
+            if (note is null || note.Contains('\0')) throw Refusal.Invalid("\"note\" must be a text");
+            if (Encoding.UTF8.GetByteCount(note) > MaxNote)
+                throw Refusal.Invalid($"\"note\" may have at most {MaxNote} bytes");
+            return await Sessions.Use(name, false, context, Ending, async (client, session, _) =>
+            {
+                client.Note = note;
+                await Sessions.Keep(Sessions.MemoryId + name, client, session);
+                return Results.Json(new { note });
             });
         });
         if (settings.Text("INFINI_PAGE") is { } page)
@@ -232,19 +259,7 @@ internal class Service : IDisposable
         app.MapGet("/metrics", async () => Results.Text(await operators.Metrics(), "text/plain; version=0.0.4"));
     }
 
-    private async Task<byte[]> CopyOf(Client client, HttpContext context)
-    {
-        byte[] snapshot = [];
-        await client.Use(context, Ending, (session, _) =>
-        {
-            snapshot = session.Snapshot();
-            return Task.FromResult(Results.Empty);
-        });
-        return snapshot;
-    }
-
-    private async Task<IResult> Snapshot(Client client, HttpContext context) =>
-        Results.Bytes(await CopyOf(client, context), "application/octet-stream");
+    private static IResult Snapshot(Session session) => Results.Bytes(session.Snapshot(), "application/octet-stream");
 
     // Reads the body, and keeps that before it answers.
     private async Task<IResult> Feed(HttpContext context, Session session, Func<Task> keep, CancellationToken cancelled)
@@ -262,16 +277,12 @@ internal class Service : IDisposable
         }
     }
 
-    private async Task<IResult> Restore(string id, Client client, HttpContext context)
+    private async Task<IResult> Restore(string id, Client client, Session session, byte[] snapshot)
     {
-        byte[] snapshot = await Body(context).ToArrayAsync(Ending);
-        return await client.Use(context, Ending, async (session, _) =>
-        {
-            session.Restore(snapshot);
-            client.Known = "";
-            await Sessions.Keep(id, client, session);
-            return Results.Json(new { position = session.Position });
-        });
+        session.Restore(snapshot);
+        client.Known = "";
+        await Sessions.Keep(id, client, session);
+        return Results.Json(new { position = session.Position });
     }
 
     private async Task Answer(HttpContext context, RequestDelegate next)
@@ -281,11 +292,11 @@ internal class Service : IDisposable
             if (Ending.IsCancellationRequested) throw Refusal.Ending();
             if (!operators.Admit(context)) return;
             var limit = context.Features.GetRequiredFeature<IHttpMaxRequestBodySizeFeature>();
-            limit.MaxRequestBodySize = Math.Min(maxBody, context.Request.Path.Value!.Split('/')[^1] switch
+            limit.MaxRequestBodySize = Math.Min(maxBody, context.Request.Path.Value!.Split('/') switch
             {
-                "feed" or "snapshot" => maxBody,
-                "chat" or "completions" or "embeddings" => MaxMessages,
-                _ when context.Request.Path.StartsWithSegments("/v1/memories") && context.Request.Method == "PUT" => maxBody,
+                [_, "v1", "memories", _] when context.Request.Method == "PUT" => maxBody,
+                [.., "feed" or "snapshot"] => maxBody,
+                [.., "chat" or "completions" or "embeddings"] => MaxMessages,
                 _ => MaxOptions,
             });
             if (context.Request.ContentLength > limit.MaxRequestBodySize) throw Refusal.TooLarge();
@@ -298,8 +309,7 @@ internal class Service : IDisposable
         catch (Exception e) when (!context.Response.HasStarted)
         {
             var refusal = Refusal.Of(e);
-            if (refusal.Code == 500 && e is not InfiniException || e is System.Data.Common.DbException)
-                operators.Log("error", new() { ["message"] = "a request failed", ["error"] = e.Message });
+            if (refusal.Name is "INTERNAL" or "STORE_FAILED") operators.LogError("a request failed", e);
             if (Connection.Of(context) is { Left.IsCancellationRequested: true, Closing: var closing })
             {
                 if (closing && (Refusal.IsCancel(e) || refusal.Code == 400)) // of which the rest was not read
@@ -309,6 +319,8 @@ internal class Service : IDisposable
             }
             if (Account.Of(context).Late.IsCancellationRequested && Refusal.IsCancel(e))
                 refusal = new Refusal(504, "TIMEOUT", "the request took longer than it may");
+            if (refusal.Name == "CANCELLED" || refusal.Code == 504 && Account.Of(context).Kept)
+                context.Response.Headers["x-should-retry"] = "false"; // which OpenAI's clients heed
             if (refusal.Code == 429) context.Response.Headers.RetryAfter = work.RetryAfter.ToString();
             context.Response.StatusCode = refusal.Code;
             await context.Response.WriteAsJsonAsync(context.Request.Path.StartsWithSegments("/v1")

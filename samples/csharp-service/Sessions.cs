@@ -9,23 +9,28 @@ internal sealed partial class Sessions(Model model, long most, long mostMemories
 
     private const int Tries = 50; // a second in all: a memory's request may have answered and not quite ended
 
-    internal Action<string, Dictionary<string, object>>? Log { get; set; }
+    private static readonly TimeSpan CountAgain = TimeSpan.FromSeconds(10);
+
+    internal Action<string, Exception>? LogError { get; set; }
 
     private readonly Dictionary<string, Client> clients = [];
     private readonly object opening = new(); // of memories
+    private volatile Counted counted = new(DateTime.MinValue, 0);
+
+    private sealed record Counted(DateTime When, int Memories);
 
     /// <summary>Takes a session in, which is disposed of where there is no room.</summary>
     /// <param name="id">By which it is found.</param>
     /// <param name="session">Belongs to the client then.</param>
-    /// <param name="renew">Is done before each use.</param>
-    internal Client Add(string id, Session session, Func<Client, Session, Task>? renew = null)
+    internal Client Add(string id, Session session) => Add(id, new Client(session));
+
+    private Client Add(string id, Client client)
     {
-        var client = new Client(session) { Renew = renew };
         for (int tries = 0; tries < Tries; ++tries)
         {
             lock (clients)
             {
-                if (clients.Count < most || MakeRoom(DateTime.UtcNow))
+                if (clients.Count < most || MakeRoom(DateTime.UtcNow, false))
                 {
                     clients[id] = client;
                     return client;
@@ -45,8 +50,10 @@ internal sealed partial class Sessions(Model model, long most, long mostMemories
     {
         lock (clients)
         {
-            return clients.TryGetValue(id, out var client) ? client
-                : throw new Refusal(404, "NOT_FOUND", "there is no such session");
+            if (!clients.TryGetValue(id, out var client) || !Exists(id, client))
+                throw new Refusal(404, "NOT_FOUND", "there is no such session");
+            client.Used = DateTime.UtcNow;
+            return client;
         }
     }
 
@@ -65,32 +72,77 @@ internal sealed partial class Sessions(Model model, long most, long mostMemories
 
     internal List<object> Describe()
     {
-        lock (clients) return clients.Select(entry => entry.Value.Describe(entry.Key)).OfType<object>().ToList();
-    }
-
-    /// <summary>The memory of that name, which is read from the store when its turn comes.</summary>
-    internal Client Memory(string name, bool create)
-    {
-        CheckName(name);
-        var client = AtHand(name);
-        if (client is not null && (create || store is null)) return client;
-        bool stored = store?.Version(name) is not null;
-        if (!stored && !create) throw new Refusal(404, "NOT_FOUND", "there is no memory of that name");
-        lock (opening)
+        lock (clients)
         {
-            client = AtHand(name);
-            if (client is not null) return client;
-            if (!stored && Memories().GetAwaiter().GetResult().Count >= mostMemories)
-                throw new Refusal(429, "TOO_MANY_MEMORIES", "the service has as many memories as it may have; delete one");
-            return Add(MemoryId + name, NewSession(), store is null ? null : (client, session) => Renew(name, client, session));
+            return clients.Where(entry => Exists(entry.Key, entry.Value))
+                .Select(entry => entry.Value.Describe(entry.Key)).OfType<object>().ToList();
         }
     }
 
-    private Client? AtHand(string name)
+    /// <summary>Those of all sessions.</summary>
+    internal long Bytes
+    {
+        get { lock (clients) return clients.Values.Sum(client => client.Bytes); }
+    }
+
+    /// <summary>Has its turn with the memory of that name.</summary>
+    /// <param name="name">Its name.</param>
+    /// <param name="create">Whether it may be a new one.</param>
+    /// <param name="context">The request.</param>
+    /// <param name="ending">Ends it.</param>
+    /// <param name="use">What it does.</param>
+    internal async Task<T> Use<T>(string name, bool create, HttpContext context, CancellationToken ending,
+                                  Func<Client, Session, CancellationToken, Task<T>> use)
+    {
+        var client = Memory(name, create);
+        try
+        {
+            return await client.Use(context, ending, (session, cancelled) =>
+                create || client.Filled ? use(client, session, cancelled) : throw NoMemory());
+        }
+        finally
+        {
+            Release(client);
+        }
+    }
+
+    internal static Refusal NoMemory() => new(404, "NOT_FOUND", "there is no memory of that name");
+
+    private void Release(Client client)
+    {
+        lock (clients) --client.Users;
+    }
+
+    // The memory of that name, which is read from the store when its turn comes, and is then released.
+    private Client Memory(string name, bool create)
+    {
+        CheckName(name);
+        var client = create || store is null ? AtHand(name, false) : null;
+        if (client is not null) return client;
+        bool stored = store?.Version(name) is not null;
+        if (!stored && !create) throw NoMemory();
+        lock (opening)
+        {
+            client = AtHand(name, stored);
+            if (client is not null) return client;
+            if (!stored && Memories().GetAwaiter().GetResult().Count >= mostMemories)
+                throw new Refusal(429, "TOO_MANY_MEMORIES", "the service has as many memories as it may have; delete one");
+            return AtHand(name, true) ?? Add(MemoryId + name, new Client(NewSession())
+            {
+                Renew = store is null ? null : (client, session) => Renew(name, client, session),
+                Users = 1,
+            });
+        }
+    }
+
+    // Of those that a refused request has left empty, too, where that is wanted.
+    private Client? AtHand(string name, bool empty)
     {
         lock (clients)
         {
-            if (clients.TryGetValue(MemoryId + name, out var client)) client.Used = DateTime.UtcNow;
+            string id = MemoryId + name;
+            if (!clients.TryGetValue(id, out var client) || !empty && !Exists(id, client)) return null;
+            ++client.Users;
             return client;
         }
     }
@@ -100,13 +152,11 @@ internal sealed partial class Sessions(Model model, long most, long mostMemories
     {
         if (store!.Version(name) == client.Version) return;
         client.Version = Client.Unknown;
-        if (await store.Read(name, session) is var (known, version))
-        {
-            (client.Known, client.Version) = (known, version);
-            return;
-        }
-        session.Reset();
-        (client.Known, client.Version) = ("", null);
+        var kept = await store.Read(name, session);
+        if (kept is null) session.Reset();
+        client.Filled = kept is not null;
+        client.Beside = kept?.Beside ?? "";
+        client.Version = kept?.Version;
     }
 
     /// <summary>Refuses what cannot be a memory's name.</summary>
@@ -116,45 +166,71 @@ internal sealed partial class Sessions(Model model, long most, long mostMemories
             throw Refusal.Invalid($"'{name}' cannot be the name of a memory: 1 to 64 of A-Z a-z 0-9 . _ -, and no dot first");
     }
 
-    /// <summary>All memories by name, with the bytes of their snapshots.</summary>
-    internal async Task<SortedDictionary<string, long>> Memories()
+    /// <summary>All memories by name, with the bytes of their snapshots and what is beside these.</summary>
+    internal async Task<SortedDictionary<string, (long Bytes, Func<string> Beside)>> Memories()
     {
         var kept = store is null ? [] : await store.List();
         lock (clients)
         {
-            foreach (string id in clients.Keys.Where(IsMemory)) kept.TryAdd(id[MemoryId.Length..], 0);
+            foreach (var (id, client) in clients)
+            {
+                if (IsMemory(id) && Exists(id, client)) kept.TryAdd(id[MemoryId.Length..], (0, () => client.Beside));
+            }
         }
         return new(kept, StringComparer.Ordinal);
     }
 
+    /// <summary>How many memories there are, or were some seconds ago; null: the store does not say.</summary>
+    internal async Task<int?> CountMemories()
+    {
+        try
+        {
+            if (store is { Rereads: true }) store.Version("_"); // whether it is there
+            if (store is null || DateTime.UtcNow - counted.When > CountAgain)
+                counted = new(DateTime.UtcNow, (await Memories()).Count);
+            return counted.Memories;
+        }
+        catch (Exception e) when (Refusal.IsOfStore(e))
+        {
+            return null;
+        }
+    }
+
     /// <summary>What the list of memories says of one.</summary>
-    internal object DescribeMemory(string name, long bytes)
+    internal object DescribeMemory(string name, (long Bytes, Func<string> Beside) kept)
     {
         Client? client;
         lock (clients) clients.TryGetValue(MemoryId + name, out client);
-        return new { @object = "memory", id = name, bytes, tokens = client?.Position };
+        return new { @object = "memory", id = name, bytes = kept.Bytes, tokens = client?.Position,
+                     note = Client.Parts(kept.Beside()).Note };
     }
 
     /// <summary>Writes a memory to the store, for who has its turn. Where that fails, the memory is what the store has. Other sessions
     /// are not kept.</summary>
     internal async Task Keep(string id, Client client, Session session)
     {
-        if (store is null || !IsMemory(id)) return;
+        if (!IsMemory(id)) return;
+        if (store is null)
+        {
+            client.Filled = true;
+            return;
+        }
         string name = id[MemoryId.Length..];
         string? replaces = client.Version;
         client.Version = Client.Unknown;
         try
         {
-            client.Version = await store.Write(name, session, client.Known, replaces)
+            client.Version = await store.Write(name, session, client.Beside, replaces)
                 ?? throw new Refusal(409, "CONFLICT", "another service wrote the memory meanwhile, and nothing of this request is kept: send it again");
+            client.Filled = true;
         }
         catch (ObjectDisposedException)
         {
             // it was deleted
         }
-        catch (Exception e) when (e is InfiniException or IOException or System.Data.Common.DbException)
+        catch (Exception e) when (e is InfiniException || Refusal.IsOfStore(e))
         {
-            Log?.Invoke("error", new() { ["message"] = "a memory could not be saved", ["memory"] = name, ["error"] = e.Message });
+            LogError?.Invoke("a memory could not be saved", e);
             throw new Refusal(503, "NOT_KEPT", "the memory could not be kept, and is what its store has");
         }
     }
@@ -162,7 +238,7 @@ internal sealed partial class Sessions(Model model, long most, long mostMemories
     /// <summary>Closes a memory, and deletes it from the store.</summary>
     internal async Task Forget(string name)
     {
-        Memory(name, false);
+        Release(Memory(name, false));
         Remove(MemoryId + name); // then nobody saves it any more
         if (store is not null) await store.Delete(name);
     }
@@ -175,28 +251,35 @@ internal sealed partial class Sessions(Model model, long most, long mostMemories
         }
     }
 
-    /// <summary>Lets memories go that are stored and were not used for so long, until it is disposed of; zero: none.</summary>
+    /// <summary>Lets memories go that are stored, and closes nameless sessions, that were not used for so long, until
+    /// it is disposed of; zero: none.</summary>
     internal Timer? Expire(TimeSpan idle) => idle == TimeSpan.Zero ? null : new Timer(_ =>
     {
         lock (clients)
         {
-            while (MakeRoom(DateTime.UtcNow - idle)) { }
+            while (MakeRoom(DateTime.UtcNow - idle, true)) { }
         }
     }, null, idle, idle / 4);
 
-    // Lets the memory go that was used the longest ago, and before a moment, of those that are stored and free.
-    private bool MakeRoom(DateTime before)
+    // Lets the one go that was used the longest ago, and before a moment, of those that may.
+    private bool MakeRoom(DateTime before, bool idle)
     {
-        if (store is not { Rereads: true }) return false;
         foreach (var (id, client) in clients.OrderBy(entry => entry.Value.Used))
         {
-            if (!IsMemory(id) || client.Used > before || !client.TakeForGood()) continue;
+            if (!MayGo(id, client, idle) || client.Used > before || !client.TakeForGood()) continue;
             clients.Remove(id);
             client.Dispose();
             return true;
         }
         return false;
     }
+
+    // Whether nobody uses it, and nothing is lost with it, or it is idle, which ends sessions without a name.
+    private bool MayGo(string id, Client client, bool idle) =>
+        client.Users == 0 && (IsMemory(id) ? store?.Rereads ?? !client.Filled : idle);
+
+    // Whether it is more than the memory that a refused request has left empty.
+    private static bool Exists(string id, Client client) => !IsMemory(id) || client.Filled || client.Users > 0;
 
     private static bool IsMemory(string id) => id.StartsWith(MemoryId, StringComparison.Ordinal);
 

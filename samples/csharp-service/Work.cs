@@ -47,39 +47,32 @@ internal sealed class Work(Model model, Settings settings)
 
     /// <summary>Reads a plain text into a session.</summary>
     internal Task ReadText(HttpContext context, Session session, string text, CancellationToken cancelled) =>
-        Read(context, session, text, cancelled, () => model.Tokenize(text, start: session.Position == 0),
-             () => session.FeedAsync(text, null, cancelled));
+        Read(context, session, session.TextTokens(text), cancelled);
 
     /// <summary>Reads messages into a session, and begins the reply.</summary>
     internal async Task ReadChat(HttpContext context, Session session, string messages, CancellationToken cancelled)
     {
-        await Read(context, session, messages, cancelled, () => session.ChatTokensJson(messages),
-                   () => session.ChatJsonAsync(messages, null, cancelled));
+        await Read(context, session, session.ChatTokensJson(messages), cancelled);
         session.StartGeneration();
     }
 
-    // Reads a text in pieces, between which others have their turn. Where its tokens cannot be told before, it is read whole.
-    private async Task Read(HttpContext context, Session session, string text, CancellationToken cancelled, Func<int[]?> split,
-                            Func<Task> whole)
+    // Reads tokens in pieces, between which others have their turn.
+    private async Task Read(HttpContext context, Session session, int[] tokens, CancellationToken cancelled)
     {
-        int[]? tokens = Try(split, null); // what is wrong with it, whole says
-        int count = tokens?.Length ?? Try(() => model.CountTokens(text), 0);
-        if (count > maxPrompt)
-            throw new Refusal(400, "CONTEXT_LENGTH_EXCEEDED", $"the request has {count} tokens to read, but may have {maxPrompt}");
+        if (tokens.Length > maxPrompt)
+            throw new Refusal(400, "CONTEXT_LENGTH_EXCEEDED", $"the request has {tokens.Length} tokens to read, but may have {maxPrompt}");
         var account = Account.Of(context);
-        var turns = tokens is null && count > MaxPiece ? Feeding : reading; // it is read as long as a piece of a feed, or longer
         long before = session.Position;
-        for (int begin = 0; begin < (tokens?.Length ?? 1); begin += MaxPiece)
+        for (int begin = 0; begin < tokens.Length; begin += MaxPiece)
         {
-            await turns.Again(account.Client, cancelled);
+            await reading.Again(account.Client, cancelled);
             try
             {
-                if (tokens is null) await whole();
-                else await session.FeedAsync(tokens.AsMemory(begin, Math.Min(MaxPiece, tokens.Length - begin)), null, cancelled);
+                await session.FeedAsync(tokens.AsMemory(begin, Math.Min(MaxPiece, tokens.Length - begin)), null, cancelled);
             }
             finally
             {
-                turns.Leave();
+                reading.Leave();
                 account.Read += PositionOf(session, before) - before;
                 before = PositionOf(session, before);
             }
@@ -121,18 +114,6 @@ internal sealed class Work(Model model, Settings settings)
         finally
         {
             account.Written += PositionOf(session, before) - before;
-        }
-    }
-
-    private static T Try<T>(Func<T> get, T otherwise)
-    {
-        try
-        {
-            return get();
-        }
-        catch (Exception e) when (e is InfiniException or ArgumentException)
-        {
-            return otherwise;
         }
     }
 

@@ -34,6 +34,7 @@ type exchange struct {
 	status        int    // of the answer; 0: none yet
 	read, written int64  // tokens
 	spoke         bool   // there was text
+	kept          bool   // something of the request is in a memory
 }
 
 func newExchange(w http.ResponseWriter, r *http.Request, patience time.Duration) (e *exchange, end func()) {

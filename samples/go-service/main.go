@@ -90,9 +90,10 @@ func main() {
 			log.Fatalf("INFINI_STORE cannot be used: %v", err)
 		}
 	}
-	if idle := seconds("INFINI_IDLE_SECONDS", 0); idle > 0 && s.store != nil {
+	if idle := seconds("INFINI_IDLE_SECONDS", 0); idle > 0 {
 		go s.expire(ending, idle)
 	}
+	go s.metrics.sample(ending)
 	most, connections := number("INFINI_MAX_CONNECTIONS", 1000), int64(0)
 	server := http.Server{
 		Handler:           s,

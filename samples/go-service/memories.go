@@ -10,6 +10,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"regexp"
@@ -23,6 +24,9 @@ import (
 const (
 	memoryID = "memory:" // before a memory's name, among the sessions
 	unknown  = "?"       // a version that no store has
+
+	maxNote    = 1 << 10 // bytes
+	countAgain = 10 * time.Second
 )
 
 var memoryName = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]{0,63}$`)
@@ -31,16 +35,14 @@ var memoryName = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]{0,63}$`)
 // comes the digest of all messages. Replies do not count: those that the memory gave are its own, whatever the client has kept
 // of them.
 func newMessages(messages []json.RawMessage, known string) (fresh []json.RawMessage, digest string) {
-	begin := 0
+	begin, sum := 0, sha256.New()
 	for i, message := range messages {
-		var said struct {
-			Role    string          `json:"role"`
-			Content json.RawMessage `json:"content"`
-		}
+		said, role := map[string]json.RawMessage{}, ""
 		_ = json.Unmarshal(message, &said) // the library says what is wrong with it
-		if said.Role != "assistant" {
-			sum := sha256.Sum256([]byte(digest + said.Role + "\x00" + string(said.Content)))
-			digest = hex.EncodeToString(sum[:])
+		_ = json.Unmarshal(said["role"], &role)
+		if role != "assistant" {
+			_, _ = io.WriteString(sum, role+"\x00"+canonical(said["content"])+"\x00")
+			digest = hex.EncodeToString(sum.Sum(nil))
 		}
 		if known != "" && digest == known {
 			begin = i + 1
@@ -52,35 +54,103 @@ func newMessages(messages []json.RawMessage, known string) (fresh []json.RawMess
 	return messages[begin:], digest
 }
 
-// clientFor is the memory of that name, or, where that is empty, a session for this request alone, and its id among the
-// sessions. done gives it back.
-func (s *service) clientFor(e *exchange, memory, request string, options infini.Options) (c *client, id string, done func(), err error) {
-	if memory != "" {
-		c, err = s.memory(memory, true)
-		return c, memoryID + memory, func() {}, err
+// canonical is the one form of what a message says, which the services in all languages digest, however a client has written
+// its JSON.
+func canonical(content json.RawMessage) string {
+	if len(content) == 0 || string(content) == "null" {
+		return "n"
 	}
-	session, err := s.model.NewSession(options)
-	if err != nil {
-		return nil, "", nil, err
+	var text string
+	if json.Unmarshal(content, &text) == nil {
+		return "s" + text
 	}
-	c = &client{session: session, turn: make(chan struct{}, 1)}
-	if err := s.add(request, c); err != nil {
-		session.Close()
-		return nil, "", nil, err
-	}
-	return c, request, func() {
-		s.remove(request)
-		session.Close()
-	}, nil
+	decoder := json.NewDecoder(bytes.NewReader(content))
+	decoder.UseNumber()
+	var whole strings.Builder
+	writeCanonical(decoder, &whole)
+	return "j" + whole.String()
 }
 
-// memory is the one of that name, which is read from the store when its turn comes. create: it may be a new one.
+func writeCanonical(from *json.Decoder, to *strings.Builder) {
+	quote := func(text string) {
+		to.WriteByte('"')
+		for _, c := range []byte(text) {
+			switch {
+			case c == '"' || c == '\\':
+				to.Write([]byte{'\\', c})
+			case c < ' ':
+				fmt.Fprintf(to, `\u%04x`, c)
+			default:
+				to.WriteByte(c)
+			}
+		}
+		to.WriteByte('"')
+	}
+	token, _ := from.Token() // it is JSON, as readJSON has found
+	switch value := token.(type) {
+	case json.Delim:
+		to.WriteRune(rune(value))
+		for between := ""; from.More(); between = "," {
+			to.WriteString(between)
+			if value == '{' {
+				name, _ := from.Token()
+				quote(name.(string))
+				to.WriteByte(':')
+			}
+			writeCanonical(from, to)
+		}
+		end, _ := from.Token()
+		fmt.Fprint(to, end)
+	case string:
+		quote(value)
+	case nil:
+		to.WriteString("null")
+	default:
+		fmt.Fprint(to, value)
+	}
+}
+
+// once has its turn with a session for this request alone, which is found by id.
+func (s *service) once(e *exchange, id string, options infini.Options, do func(*client) error) error {
+	session, err := s.model.NewSession(options)
+	if err != nil {
+		return err
+	}
+	defer session.Close()
+	c := newClient(session)
+	if err := s.add(id, c); err != nil {
+		return err
+	}
+	defer s.remove(id)
+	return c.use(e, func() error { return do(c) })
+}
+
+// inTurn has its turn with the memory of that name. create: it may be a new one.
+func (s *service) inTurn(e *exchange, name string, create bool, do func(*client) error) error {
+	c, err := s.memory(name, create)
+	if err != nil {
+		return err
+	}
+	defer s.leave(c)
+	return c.use(e, func() error {
+		if !create && !c.filled.Load() {
+			return errNoMemory
+		}
+		return do(c)
+	})
+}
+
+var errNoMemory = &refusal{404, "NOT_FOUND", "there is no memory of that name"}
+
+// memory is the one of that name, which is read from the store when its turn comes; leave gives it back.
 func (s *service) memory(name string, create bool) (*client, error) {
 	if !memoryName.MatchString(name) {
 		return nil, refuse("%q cannot be the name of a memory: 1 to 64 of A-Z a-z 0-9 . _ -, and no dot first", name)
 	}
-	if c := s.atHand(name); c != nil && (create || s.store == nil) {
-		return c, nil
+	if create || s.store == nil {
+		if c := s.enter(memoryID+name, false); c != nil {
+			return c, nil
+		}
 	}
 	version := ""
 	if s.store != nil {
@@ -90,21 +160,29 @@ func (s *service) memory(name string, create bool) (*client, error) {
 		}
 	}
 	if version == "" && !create {
-		return nil, &refusal{404, "NOT_FOUND", "there is no memory of that name"}
+		return nil, errNoMemory
 	}
 	s.opening.Lock() // one at a time; those that are at hand do not wait for it
 	defer s.opening.Unlock()
-	if c := s.atHand(name); c != nil {
+	if c := s.enter(memoryID+name, version != ""); c != nil {
 		return c, nil
 	}
-	if version == "" && s.countMemories() >= s.maxMemories {
-		return nil, &refusal{429, "TOO_MANY_MEMORIES", "the service has as many memories as it may have; delete one"}
+	if version == "" {
+		if all, err := s.memories(); err != nil {
+			return nil, err
+		} else if len(all) >= s.maxMemories {
+			return nil, &refusal{429, "TOO_MANY_MEMORIES", "the service has as many memories as it may have; delete one"}
+		}
+	}
+	if c := s.enter(memoryID+name, true); c != nil {
+		return c, nil
 	}
 	session, err := s.model.NewSession(infini.Options{"unknown_text": "skip"})
 	if err != nil {
 		return nil, err
 	}
-	c := &client{session: session, turn: make(chan struct{}, 1), used: time.Now()}
+	c := newClient(session)
+	c.users = 1
 	if s.store != nil {
 		c.renew = func() error { return s.renew(name, c) }
 	}
@@ -115,14 +193,28 @@ func (s *service) memory(name string, create bool) (*client, error) {
 	return c, nil
 }
 
-func (s *service) atHand(name string) *client {
+// enter finds a session, for who then leaves it. empty: also a memory that a refused request has left empty.
+func (s *service) enter(id string, empty bool) *client {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
-	c := s.sessions[memoryID+name]
-	if c != nil {
-		c.used = time.Now()
+	c := s.sessions[id]
+	if c == nil || !empty && !c.exists(id) {
+		return nil
 	}
+	c.users++
 	return c
+}
+
+func (s *service) leave(c *client) {
+	s.mutex.Lock()
+	c.users--
+	c.used = time.Now()
+	s.mutex.Unlock()
+}
+
+// exists reports whether it is more than the memory that a refused request has left empty; the service's mutex is held.
+func (c *client) exists(id string) bool {
+	return !strings.HasPrefix(id, memoryID) || c.filled.Load() || c.users > 0
 }
 
 // renew puts a memory where the store has it, which another service may have written, or deleted, since.
@@ -135,7 +227,7 @@ func (s *service) renew(name string, c *client) error {
 		return nil
 	}
 	c.version = unknown
-	known, version, err := s.store.read(name, c.session)
+	beside, version, err := s.store.read(name, c.session)
 	if err != nil {
 		return s.storeFailed(err)
 	}
@@ -144,43 +236,54 @@ func (s *service) renew(name string, c *client) error {
 			return err
 		}
 	}
+	known, note := parts(beside)
+	c.setNote(note)
 	c.known, c.version = known, version
+	c.filled.Store(version != "")
 	return nil
 }
 
 // storeFailed is what a client is told; faults of snapshots are told by the library.
 func (s *service) storeFailed(err error) error {
 	var failed *infini.Error
-	if errors.As(err, &failed) || errors.Is(err, os.ErrClosed) {
+	if errors.As(err, &failed) && failed.Status != infini.IO || errors.Is(err, os.ErrClosed) {
 		return err
 	}
-	s.log.line("error", map[string]any{"message": "the store failed", "error": err.Error()})
+	s.log.line("error", map[string]any{"message": "the store failed", "error": withoutName(err)})
 	return &refusal{503, "STORE_FAILED", "the store of memories failed; the service's log says why"}
 }
+
+// withoutName is what an error says, but for the memory's name, which is the user's own words.
+func withoutName(err error) string { return snapshotFile.ReplaceAllString(err.Error(), "{}.snapshot") }
+
+var snapshotFile = regexp.MustCompile(`[^/ ]+\.snapshot`)
 
 // keep writes a memory to the store after it was used, whatever the client does meanwhile. Where that fails, the memory is what
 // the store has. Other sessions are not kept.
 func (s *service) keep(id string, c *client) error {
 	if s.store == nil || !strings.HasPrefix(id, memoryID) {
+		c.filled.Store(true)
 		return nil
 	}
 	name, replaces := strings.TrimPrefix(id, memoryID), c.version
 	c.version = unknown
-	version, err := s.store.write(name, c.session, c.known, replaces)
+	version, err := s.store.write(name, c.session, besides(c.known, c.noted()), replaces)
 	switch {
 	case errors.Is(err, os.ErrClosed): // it was deleted
 		return nil
 	case err != nil:
-		s.log.line("error", map[string]any{"message": "a memory could not be saved", "memory": name, "error": err.Error()})
+		s.log.line("error", map[string]any{"message": "a memory could not be saved", "error": withoutName(err)})
 		return &refusal{503, "NOT_KEPT", "the memory could not be kept, and is what its store has"}
 	case version == "":
 		return &refusal{409, "CONFLICT", "another service wrote the memory meanwhile, and nothing of this request is kept: send it again"}
 	}
 	c.version = version
+	c.filled.Store(true)
 	return nil
 }
 
-// expire lets memories go that are stored and were not used for so long, for as long as the service runs.
+// expire lets memories go that are stored, and closes sessions without a name, that were not used for so long, for as long as the
+// service runs.
 func (s *service) expire(ctx context.Context, idle time.Duration) {
 	for tick := time.NewTicker(idle/4 + time.Millisecond); ctx.Err() == nil; {
 		select {
@@ -188,18 +291,22 @@ func (s *service) expire(ctx context.Context, idle time.Duration) {
 		case <-ctx.Done():
 		}
 		s.mutex.Lock()
-		for s.makeRoom(time.Now().Add(-idle)) {
+		for s.makeRoom(time.Now().Add(-idle), true) {
 		}
 		s.mutex.Unlock()
 	}
 }
 
-// makeRoom lets the memory go that was used the longest ago, and before a moment, of those that are stored and free; the mutex
-// is held.
-func (s *service) makeRoom(before time.Time) bool {
+// makeRoom lets the one go that was used the longest ago, and before a moment, of those that nobody uses and of which nothing is
+// lost; nameless: also of sessions without a name. The mutex is held.
+func (s *service) makeRoom(before time.Time, nameless bool) bool {
 	oldest := ""
 	for id, c := range s.sessions {
-		if s.store != nil && strings.HasPrefix(id, memoryID) && len(c.turn) == 0 && c.used.Before(before) &&
+		may := nameless
+		if strings.HasPrefix(id, memoryID) {
+			may = s.store != nil || !c.filled.Load()
+		}
+		if may && c.users == 0 && len(c.turn) == 0 && c.used.Before(before) &&
 			(oldest == "" || c.used.Before(s.sessions[oldest].used)) {
 			oldest = id
 		}
@@ -227,28 +334,50 @@ func (s *service) anyMemory() bool {
 	return false
 }
 
-// memories are all, with the bytes of their snapshots.
-func (s *service) memories() (map[string]int64, error) {
-	all := map[string]int64{}
+// memories are all, by name.
+func (s *service) memories() (map[string]stored, error) {
+	all := map[string]stored{}
 	if s.store != nil {
 		var err error
 		if all, err = s.store.list(); err != nil {
 			return nil, s.storeFailed(err)
 		}
 	}
-	s.mutex.Lock()
-	defer s.mutex.Unlock()
-	for id := range s.sessions {
-		if name := strings.TrimPrefix(id, memoryID); name != id {
-			all[name] += 0
-		}
-	}
+	s.addAtHand(all)
 	return all, nil
 }
 
+// addAtHand adds those that are not stored yet.
+func (s *service) addAtHand(all map[string]stored) {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	for id, c := range s.sessions {
+		if name := strings.TrimPrefix(id, memoryID); name != id && c.exists(id) && all[name].bytes == 0 {
+			all[name] = stored{note: c.noted}
+		}
+	}
+}
+
+// countMemories says how many there are, or were some seconds ago; -1: the store does not say.
 func (s *service) countMemories() int {
-	all, _ := s.memories()
-	return len(all)
+	s.counting.Lock()
+	defer s.counting.Unlock()
+	all := map[string]stored{}
+	if s.store != nil {
+		if _, err := s.store.version("_"); err != nil {
+			return -1
+		}
+		if time.Since(s.counted) < countAgain {
+			return s.count
+		}
+		var err error
+		if all, err = s.store.list(); err != nil {
+			return -1
+		}
+	}
+	s.addAtHand(all)
+	s.count, s.counted = len(all), time.Now()
+	return s.count
 }
 
 func (s *service) listMemories(e *exchange) error {
@@ -263,7 +392,7 @@ func (s *service) listMemories(e *exchange) error {
 	sort.Strings(names)
 	data := []any{}
 	for _, name := range names {
-		memory := map[string]any{"object": "memory", "id": name, "bytes": all[name], "tokens": nil}
+		memory := map[string]any{"object": "memory", "id": name, "bytes": all[name].bytes, "note": all[name].note(), "tokens": nil}
 		s.mutex.Lock()
 		c := s.sessions[memoryID+name]
 		s.mutex.Unlock()
@@ -285,11 +414,7 @@ func (s *service) feedMemory(e *exchange, name string) error {
 	if err := e.limit(s.maxBody); err != nil {
 		return err
 	}
-	c, err := s.memory(name, true)
-	if err != nil {
-		return err
-	}
-	return c.use(e, func() error {
+	return s.inTurn(e, name, true, func(c *client) error {
 		return s.feed(e, c.session, func() error { return s.keep(memoryID+name, c) })
 	})
 }
@@ -314,31 +439,64 @@ func (s *service) mergeMemory(e *exchange, name string) error {
 	if _, err := f.get("weight", &weight); err != nil {
 		return err
 	}
-	from, err := s.memory(other, false)
-	if err != nil {
-		return err
-	}
 	var snapshot bytes.Buffer
-	if err := from.use(e, func() error { return from.session.Snapshot(e.context, &snapshot, infini.SaveOptions{}) }); err != nil {
+	copied := func(from *client) error { return from.session.Snapshot(e.context, &snapshot, infini.SaveOptions{}) }
+	if err := s.inTurn(e, other, false, copied); err != nil {
 		return err
 	}
-	c, err := s.memory(name, true)
-	if err != nil {
-		return err
-	}
-	return c.use(e, func() error {
+	return s.inTurn(e, name, true, func(c *client) error {
 		if err := c.session.MergeFrom(e.context, &snapshot, weight); err != nil {
 			return err
 		}
+		return s.keepAndSay(e, memoryID+name, c)
+	})
+}
+
+// takeSnapshot puts a session where the snapshot is.
+func (s *service) takeSnapshot(e *exchange, id string, c *client, snapshot io.Reader) error {
+	if err := c.session.RestoreFrom(e.context, snapshot); err != nil {
+		return err
+	}
+	c.known = ""
+	return s.keepAndSay(e, id, c)
+}
+
+// noteMemory writes the note of a memory, which lists show.
+func (s *service) noteMemory(e *exchange, name string) error {
+	if e.request.Method != "PUT" {
+		return &refusal{405, "METHOD_NOT_ALLOWED", "the path has no such method"}
+	}
+	if err := e.limit(maxOptions); err != nil {
+		return err
+	}
+	f, note := fields{}, ""
+	if err := readJSON(e, (*map[string]json.RawMessage)(&f)); err != nil && err != io.EOF {
+		return err
+	}
+	if given, err := f.get("note", &note); err != nil || !given || strings.ContainsRune(note, 0) {
+		return refuse(`"note" must be a text`)
+	} else if len(note) > maxNote {
+		return refuse(`"note" may have at most %d bytes`, maxNote)
+	}
+	return s.inTurn(e, name, false, func(c *client) error {
+		c.setNote(note)
 		if err := s.keep(memoryID+name, c); err != nil {
 			return err
 		}
-		position, err := c.session.Position()
-		if err != nil {
-			return err
-		}
-		return e.answer(200, map[string]any{"position": position})
+		return e.answer(200, map[string]any{"note": note})
 	})
+}
+
+// keepAndSay keeps a memory, and answers where it is.
+func (s *service) keepAndSay(e *exchange, id string, c *client) error {
+	if err := s.keep(id, c); err != nil {
+		return err
+	}
+	position, err := c.session.Position()
+	if err != nil {
+		return err
+	}
+	return e.answer(200, map[string]any{"position": position})
 }
 
 // serveMemory gives, takes and deletes a memory, as a snapshot of its session.
@@ -354,24 +512,39 @@ func (s *service) serveMemory(e *exchange, name string) error {
 	if err := e.limit(limit); err != nil {
 		return err
 	}
-	c, err := s.memory(name, method == "PUT")
+	switch method {
+	case "DELETE":
+		return s.forget(e, name)
+	case "PUT":
+		var snapshot bytes.Buffer
+		if _, err := snapshot.ReadFrom(e); err != nil {
+			return err
+		}
+		return s.inTurn(e, name, true, func(c *client) error { return s.takeSnapshot(e, memoryID+name, c, &snapshot) })
+	}
+	var snapshot bytes.Buffer
+	err := s.inTurn(e, name, false, func(c *client) error { return c.session.Snapshot(e.context, &snapshot, infini.SaveOptions{}) })
 	if err != nil {
 		return err
 	}
-	switch method {
-	case "DELETE":
-		s.remove(memoryID + name)
-		c.stop()
-		c.session.Close() // nobody saves it any more
-		if s.store != nil {
-			if err := s.store.delete(name); err != nil {
-				return s.storeFailed(err)
-			}
-		}
-		e.WriteHeader(204)
-		return nil
-	case "PUT":
-		return s.serveSession(e, c, memoryID+name, "PUT snapshot")
+	return e.answerSnapshot(&snapshot)
+}
+
+// forget closes a memory, and deletes it from the store.
+func (s *service) forget(e *exchange, name string) error {
+	c, err := s.memory(name, false)
+	if err != nil {
+		return err
 	}
-	return s.serveSession(e, c, memoryID+name, "GET snapshot")
+	s.remove(memoryID + name)
+	s.leave(c)
+	c.stop()
+	c.session.Close() // nobody saves it any more
+	if s.store != nil {
+		if err := s.store.delete(name); err != nil {
+			return s.storeFailed(err)
+		}
+	}
+	e.WriteHeader(204)
+	return nil
 }

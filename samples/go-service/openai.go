@@ -111,6 +111,9 @@ func (s *service) serveOpenAI(e *exchange, path []string) error {
 	if path[0] == "memories" && len(path) == 3 && path[2] == "merge" {
 		return s.mergeMemory(e, path[1])
 	}
+	if path[0] == "memories" && len(path) == 3 && path[2] == "note" {
+		return s.noteMemory(e, path[1])
+	}
 	if err := e.limit(maxMessages); err != nil {
 		return err
 	}
@@ -232,54 +235,50 @@ func (s *service) complete(e *exchange, chat bool) error {
 		return err
 	}
 	reply.id = hex.EncodeToString(random[:])
-	return s.work(e, func() error { return s.reply(&reply, memory, options, messages, prompts) })
+	do := func(c *client) error { return s.reply(&reply, c, memory, options, messages, prompts) }
+	if memory == "" {
+		return s.work(e, func() error { return s.once(e, reply.id, options, do) })
+	}
+	// The memory comes first, so that who waits for it holds nobody up.
+	return s.inTurn(e, memory, true, func(c *client) error { return s.work(e, func() error { return do(c) }) })
 }
 
 // reply uses a session for an answer.
-func (s *service) reply(reply *reply, memory string, options infini.Options, messages []json.RawMessage, prompts []string) error {
+func (s *service) reply(reply *reply, c *client, memory string, options infini.Options, messages []json.RawMessage, prompts []string) error {
 	e := reply.exchange
-	c, id, done, err := s.clientFor(e, memory, reply.id, options)
+	if err := c.session.SetOptions(options); err != nil {
+		return err
+	}
+	begin, err := c.session.Position()
 	if err != nil {
 		return err
 	}
-	defer done()
-	return c.use(e, func() error {
-		if err := c.session.SetOptions(options); err != nil {
-			return err
+	reply.keep = func() error {
+		if position, err := c.session.Position(); memory == "" || err == nil && position == begin { // nothing came
+			return nil
 		}
-		begin, err := c.session.Position()
+		e.kept = true
+		return s.keep(memoryID+memory, c)
+	}
+	if reply.chat {
+		fresh, digest := newMessages(messages, c.known)
+		written, err := json.Marshal(fresh)
 		if err != nil {
 			return err
 		}
-		known := c.known
-		reply.keep = func() error {
-			if position, err := c.session.Position(); err == nil && position == begin { // nothing came
-				c.known = known
-				return nil
-			}
-			return s.keep(id, c)
-		}
-		if reply.chat {
-			fresh, digest := newMessages(messages, c.known)
-			c.known = "" // until they are read
-			written, err := json.Marshal(fresh)
-			if err != nil {
-				return err
-			}
-			return s.write(reply, c.session, func() error {
-				if err := s.readChat(e, c.session, string(written)); err != nil {
-					return err
-				}
-				c.known = digest
-				return nil
-			})
-		}
 		return s.write(reply, c.session, func() error {
-			if err := c.session.StartGeneration(); err != nil {
+			if err := s.readChat(e, c.session, string(written)); err != nil {
 				return err
 			}
-			return s.read(e, c.session, prompts[0], s.plain(c.session), c.session.FeedText)
+			c.known = digest
+			return nil
 		})
+	}
+	return s.write(reply, c.session, func() error {
+		if err := c.session.StartGeneration(); err != nil {
+			return err
+		}
+		return s.readText(e, c.session, prompts[0])
 	})
 }
 
@@ -320,6 +319,9 @@ func (s *service) write(r *reply, session *infini.Session, read func() error) er
 		take = r.opening(take)
 	}
 	reason, err := s.run(r.exchange, session, take, r.stream)
+	if err == nil && reason == "cancelled" { // clients know no such end
+		err = context.Canceled
+	}
 	if fault := r.keep(); fault != nil {
 		err = fault
 	}
@@ -334,15 +336,12 @@ func (s *service) write(r *reply, session *infini.Session, read func() error) er
 	if err != nil {
 		return err
 	}
-	finish := map[string]string{"max_tokens": "length", "max_time": "length", "cancelled": "cancelled"}[reason]
-	if finish == "" {
-		finish = "stop"
+	finish := "stop"
+	if reason == "max_tokens" || reason == "max_time" {
+		finish = "length"
 	}
 	usage := map[string]any{"prompt_tokens": begin - before, "completion_tokens": end - begin, "total_tokens": end - before}
 	if !r.stream {
-		if reason == "cancelled" {
-			return context.Canceled
-		}
 		object := r.object(text.String(), finish)
 		object["usage"] = usage
 		return r.answer(200, object)
@@ -408,42 +407,39 @@ func (s *service) embed(e *exchange) error {
 	if err := f.unsupported(map[string][]string{"dimensions": nil}); err != nil {
 		return err
 	}
-	return s.work(e, func() error { return s.answerEmbeddings(e, texts, format) })
+	return s.work(e, func() error {
+		return s.once(e, fmt.Sprintf("embeddings-%p", e), infini.Options{"unknown_text": "skip"}, func(c *client) error {
+			return s.answerEmbeddings(e, c.session, texts, format)
+		})
+	})
 }
 
-func (s *service) answerEmbeddings(e *exchange, texts []string, format string) error {
-	c, _, done, err := s.clientFor(e, "", "embeddings-"+fmt.Sprintf("%p", e), infini.Options{"unknown_text": "skip"})
-	if err != nil {
-		return err
-	}
-	defer done()
-	return c.use(e, func() error {
-		data, tokens := []any{}, int64(0)
-		for i, text := range texts {
-			if err := c.session.Reset(); err != nil {
-				return err
-			}
-			if err := s.read(e, c.session, text, s.plain(c.session), c.session.FeedText); err != nil {
-				return err
-			}
-			numbers, err := c.session.Embedding()
-			if err != nil {
-				return refuse(`text %d of "input" has no tokens`, i)
-			}
-			position, err := c.session.Position()
-			if err != nil {
-				return err
-			}
-			tokens += position
-			var embedding any = numbers
-			if format == "base64" {
-				var raw strings.Builder
-				_ = binary.Write(&raw, binary.LittleEndian, numbers)
-				embedding = base64.StdEncoding.EncodeToString([]byte(raw.String()))
-			}
-			data = append(data, map[string]any{"object": "embedding", "index": i, "embedding": embedding})
+func (s *service) answerEmbeddings(e *exchange, session *infini.Session, texts []string, format string) error {
+	data, tokens := []any{}, int64(0)
+	for i, text := range texts {
+		if err := session.Reset(); err != nil {
+			return err
 		}
-		return e.answer(200, map[string]any{"object": "list", "data": data, "model": s.name,
-			"usage": map[string]any{"prompt_tokens": tokens, "total_tokens": tokens}})
-	})
+		if err := s.readText(e, session, text); err != nil {
+			return err
+		}
+		numbers, err := session.Embedding()
+		if err != nil {
+			return refuse(`text %d of "input" has no tokens`, i)
+		}
+		position, err := session.Position()
+		if err != nil {
+			return err
+		}
+		tokens += position
+		var embedding any = numbers
+		if format == "base64" {
+			var raw strings.Builder
+			_ = binary.Write(&raw, binary.LittleEndian, numbers)
+			embedding = base64.StdEncoding.EncodeToString([]byte(raw.String()))
+		}
+		data = append(data, map[string]any{"object": "embedding", "index": i, "embedding": embedding})
+	}
+	return e.answer(200, map[string]any{"object": "list", "data": data, "model": s.name,
+		"usage": map[string]any{"prompt_tokens": tokens, "total_tokens": tokens}})
 }

@@ -4,11 +4,13 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/json"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"os"
 	"regexp"
@@ -125,12 +127,18 @@ func (s *service) allowOrigin(e *exchange) (answered bool) {
 			return false
 		}
 		e.Header().Set("Access-Control-Allow-Methods", "GET, POST, PUT, DELETE")
-		e.Header().Set("Access-Control-Allow-Headers", "Authorization, Content-Type, Infini-Memory")
+		asked := e.request.Header.Get("Access-Control-Request-Headers")
+		if len(asked) > 1<<10 || !headerNames.MatchString(asked) {
+			asked = "Authorization, Content-Type, Infini-Memory"
+		}
+		e.Header().Set("Access-Control-Allow-Headers", asked)
 		e.WriteHeader(204)
 		return true
 	}
 	return false
 }
+
+var headerNames = regexp.MustCompile("^[!#$%&'*+.^_`|~0-9A-Za-z-]+([ \t]*,[ \t]*[!#$%&'*+.^_`|~0-9A-Za-z-]+)*$")
 
 // probe answers those who ask whether the service lives, and whether it takes requests.
 func (s *service) probe(e *exchange) (answered bool, err error) {
@@ -175,6 +183,32 @@ type metrics struct {
 	read, written int64
 	first         [11]int64 // of seconds to the first text: how many came in each bucket, and later
 	seconds       float64   // their sum
+	minute        []totals  // of the last one, the oldest first
+}
+
+type totals struct {
+	time          time.Time
+	read, written int64
+}
+
+const sampleEvery = 5 * time.Second
+
+// sample notes the totals now and then, for speeds of the last minute, for as long as the service runs.
+func (m *metrics) sample(ctx context.Context) {
+	tick := time.NewTicker(sampleEvery)
+	defer tick.Stop()
+	for ctx.Err() == nil {
+		m.mutex.Lock()
+		if len(m.minute) > int(time.Minute/sampleEvery) {
+			m.minute = m.minute[1:]
+		}
+		m.minute = append(m.minute, totals{time.Now(), m.read, m.written})
+		m.mutex.Unlock()
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+		}
+	}
 }
 
 // firstToken counts how long the first text took.
@@ -208,6 +242,19 @@ func (s *service) account(e *exchange) {
 		"ms": time.Since(e.came).Milliseconds(), "tokens_read": e.read, "tokens_written": e.written})
 }
 
+// residentBytes is the process's memory, as Linux tells it; 0: nobody does.
+func residentBytes() int64 {
+	var all, resident int64
+	text, err := os.ReadFile("/proc/self/statm") // in pages
+	if err == nil {
+		_, err = fmt.Sscan(string(text), &all, &resident)
+	}
+	if err != nil {
+		return 0
+	}
+	return resident * int64(os.Getpagesize())
+}
+
 // writeMetrics answers in Prometheus's text format.
 func (s *service) writeMetrics(e *exchange) error {
 	var text strings.Builder
@@ -217,8 +264,11 @@ func (s *service) writeMetrics(e *exchange) error {
 	memories := s.countMemories()
 	inside, waiting := s.working.counts()
 	reads, feeds := s.feeding.counts()
+	sessions, bytes := len(s.list()), int64(0)
 	s.mutex.Lock()
-	sessions := len(s.sessions)
+	for _, c := range s.sessions {
+		bytes += c.bytes.Load()
+	}
 	s.mutex.Unlock()
 	m := &s.metrics
 	m.mutex.Lock()
@@ -227,7 +277,22 @@ func (s *service) writeMetrics(e *exchange) error {
 	one("queue_requests", "gauge", "Requests that wait for their turn.", waiting+feeds)
 	one("active_requests", "gauge", "Requests that read or write.", inside+reads)
 	one("sessions", "gauge", "Sessions in the machine's memory, those of memories among them.", sessions)
-	one("memories", "gauge", "Memories, wherever they are.", memories)
+	one("session_bytes", "gauge", "Bytes of these sessions.", bytes)
+	if memories >= 0 {
+		one("memories", "gauge", "Memories, wherever they are.", memories)
+	}
+	var before totals
+	since := 1.0
+	if len(m.minute) > 0 {
+		before = m.minute[0]
+		since = math.Max(1, time.Since(before.time).Seconds())
+	}
+	one("read_tokens_per_second", "gauge", "Tokens that were read, in the last minute.", math.Round(10*float64(m.read-before.read)/since)/10)
+	one("write_tokens_per_second", "gauge", "Tokens that were written, in the last minute.", math.Round(10*float64(m.written-before.written)/since)/10)
+	if resident := residentBytes(); resident > 0 {
+		fmt.Fprintf(&text, "# HELP process_resident_memory_bytes Memory of the process.\n"+
+			"# TYPE process_resident_memory_bytes gauge\nprocess_resident_memory_bytes %d\n", resident)
+	}
 	text.WriteString("# HELP infini_requests_total Requests that have ended, by the status of the answer.\n# TYPE infini_requests_total counter\n")
 	statuses := []int{}
 	for status := range m.requests {

@@ -15,6 +15,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 	"unicode/utf16"
 	"unicode/utf8"
@@ -60,6 +61,9 @@ type service struct {
 	opening  sync.Mutex // of memories
 	mutex    sync.Mutex
 	sessions map[string]*client
+	counting sync.Mutex
+	counted  time.Time // when the memories last were
+	count    int       // of them, then
 }
 
 // client is a session, used by one request at a time.
@@ -69,10 +73,26 @@ type client struct {
 	renew   func() error  // is done before each use; nil: nothing is
 	known   string        // of a memory, for who has the turn: the digest of the messages that it has read
 	version string        // of one that is stored, too: what the session goes on from
-	used    time.Time     // of a memory: when it last was, under the service's mutex
+	filled  atomic.Bool   // of a memory: it holds something that was kept
+	bytes   atomic.Int64  // of the session, after its last use: while it is used, asking would wait
+	used    time.Time     // when it last was, under the service's mutex
+	users   int           // requests that name it, of which one has the turn; under that mutex, too
 
 	mutex  sync.Mutex
+	note   string             // of a memory
 	cancel context.CancelFunc // of that request; nil: there is none
+}
+
+func newClient(session *infini.Session) *client {
+	c := &client{session: session, turn: make(chan struct{}, 1), used: time.Now()}
+	c.measure()
+	return c
+}
+
+func (c *client) measure() {
+	if info, err := c.session.Info(); err == nil {
+		c.bytes.Store(info.SessionBytes)
+	}
 }
 
 // refusal is an answer other than success.
@@ -90,6 +110,9 @@ func (s *service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer s.account(e)
 	if err := s.serve(e); err != nil {
 		refused := s.refusalOf(err)
+		if refused.name == "CANCELLED" || refused.code == 504 && e.kept { // or clients would send it again
+			e.Header().Set("x-should-retry", "false")
+		}
 		if refused.code == 429 {
 			e.Header().Set("Retry-After", s.retryAfter())
 		}
@@ -138,12 +161,11 @@ func (s *service) serve(e *exchange) error {
 		return err
 	}
 	if id != "" {
-		s.mutex.Lock()
-		c := s.sessions[id]
-		s.mutex.Unlock()
+		c := s.enter(id, false)
 		if c == nil {
 			return &refusal{404, "NOT_FOUND", "there is no such session"}
 		}
+		defer s.leave(c)
 		return s.serveSession(e, c, id, call)
 	}
 	switch call {
@@ -211,28 +233,13 @@ func (s *service) serveSession(e *exchange, c *client, id, call string) error {
 		if err := c.use(e, func() error { return c.session.Snapshot(e.context, &snapshot, infini.SaveOptions{}) }); err != nil {
 			return err
 		}
-		e.Header().Set("Content-Type", "application/octet-stream")
-		_, err := snapshot.WriteTo(e)
-		return err
+		return e.answerSnapshot(&snapshot)
 	case "PUT snapshot":
 		var snapshot bytes.Buffer
 		if _, err := snapshot.ReadFrom(e); err != nil {
 			return err
 		}
-		return c.use(e, func() error {
-			if err := c.session.RestoreFrom(e.context, &snapshot); err != nil {
-				return err
-			}
-			c.known = ""
-			if err := s.keep(id, c); err != nil {
-				return err
-			}
-			position, err := c.session.Position()
-			if err != nil {
-				return err
-			}
-			return e.answer(200, map[string]any{"position": position})
-		})
+		return c.use(e, func() error { return s.takeSnapshot(e, id, c, &snapshot) })
 	}
 	return &refusal{405, "METHOD_NOT_ALLOWED", "the path has no such method"}
 }
@@ -249,6 +256,7 @@ func (c *client) use(e *exchange, do func() error) error {
 	c.setCancel(e.cancel)
 	defer func() {
 		c.setCancel(nil)
+		c.measure()
 		<-c.turn
 	}()
 	var err error
@@ -270,6 +278,19 @@ func (c *client) setCancel(cancel context.CancelFunc) {
 	c.mutex.Unlock()
 }
 
+// noted is the memory's note.
+func (c *client) noted() string {
+	c.mutex.Lock()
+	defer c.mutex.Unlock()
+	return c.note
+}
+
+func (c *client) setNote(note string) {
+	c.mutex.Lock()
+	c.note = note
+	c.mutex.Unlock()
+}
+
 // stop ends the request that uses the session, if one does.
 func (c *client) stop() {
 	c.mutex.Lock()
@@ -285,7 +306,7 @@ func (s *service) list() []map[string]any {
 	defer s.mutex.Unlock()
 	listed := []map[string]any{}
 	for id, c := range s.sessions {
-		if position, err := c.session.Position(); err == nil {
+		if position, err := c.session.Position(); err == nil && c.exists(id) {
 			listed = append(listed, map[string]any{"id": id, "position": position, "busy": len(c.turn) > 0})
 		}
 	}
@@ -307,7 +328,7 @@ func (s *service) create(e *exchange) error {
 		return err
 	}
 	id := hex.EncodeToString(random[:])
-	if err := s.add(id, &client{session: session, turn: make(chan struct{}, 1)}); err != nil {
+	if err := s.add(id, newClient(session)); err != nil {
 		session.Close()
 		return err
 	}
@@ -318,7 +339,7 @@ func (s *service) create(e *exchange) error {
 func (s *service) add(id string, c *client) error {
 	for tries := 0; tries < 50; tries++ { // a second in all: a memory's request may have answered and not quite ended
 		s.mutex.Lock()
-		free := len(s.sessions) < s.maxSessions || s.makeRoom(time.Now())
+		free := len(s.sessions) < s.maxSessions || s.makeRoom(time.Now(), false)
 		if free {
 			s.sessions[id] = c
 		}
@@ -535,65 +556,52 @@ func (s *service) work(e *exchange, do func() error) error {
 	return do()
 }
 
-// read reads a text in pieces, between which others have their turn. Where its tokens cannot be told before, it is read whole.
-func (s *service) read(e *exchange, session *infini.Session, text string, split func(string) ([]int32, error),
-	whole func(context.Context, string) error) error {
-	tokens, _ := split(text) // what is wrong with it, whole says
-	count := len(tokens)
-	if tokens == nil {
-		count, _ = s.model.TokenCount(text, false, false)
+// readText reads a text.
+func (s *service) readText(e *exchange, session *infini.Session, text string) error {
+	tokens, err := session.TextTokens(text)
+	if err != nil {
+		return err
 	}
-	if int64(count) > s.maxPrompt {
-		return &refusal{400, "CONTEXT_LENGTH_EXCEEDED", fmt.Sprintf("the request has %d tokens to read, but may have %d", count, s.maxPrompt)}
-	}
-	before, _ := session.Position()
-	defer func() {
-		after, _ := session.Position()
-		e.read += after - before
-	}()
-	turns := s.reading
-	if tokens == nil && count > maxPiece { // it is read as long as a piece of a feed, or longer
-		turns = s.feeding
-	}
-	turn := func(read func() error) error {
-		if err := turns.again(e.context, e.client); err != nil {
-			return err
-		}
-		defer turns.leave()
-		return read()
-	}
-	if tokens == nil {
-		return turn(func() error { return whole(e.context, text) })
-	}
-	for begin := 0; begin < len(tokens); begin += maxPiece {
-		end := begin + maxPiece
-		if end > len(tokens) {
-			end = len(tokens)
-		}
-		if err := turn(func() error { return session.Feed(e.context, tokens[begin:end]) }); err != nil {
-			return err
-		}
-	}
-	return nil
+	return s.read(e, session, tokens)
 }
 
 // readChat reads messages, and begins the reply.
 func (s *service) readChat(e *exchange, session *infini.Session, messages string) error {
-	if err := s.read(e, session, messages, session.ChatTokensJSON, session.ChatJSON); err != nil {
+	tokens, err := session.ChatTokensJSON(messages)
+	if err != nil {
+		return err
+	}
+	if err := s.read(e, session, tokens); err != nil {
 		return err
 	}
 	return session.StartGeneration()
 }
 
-// plain splits a text that is read into a session.
-func (s *service) plain(session *infini.Session) func(text string) ([]int32, error) {
-	return func(text string) ([]int32, error) {
-		position, err := session.Position()
-		if err != nil {
-			return nil, err
-		}
-		return s.model.Tokenize(text, false, position == 0)
+// read reads tokens in pieces, between which others have their turn.
+func (s *service) read(e *exchange, session *infini.Session, tokens []int32) error {
+	if int64(len(tokens)) > s.maxPrompt {
+		return &refusal{400, "CONTEXT_LENGTH_EXCEEDED",
+			fmt.Sprintf("the request has %d tokens to read, but may have %d", len(tokens), s.maxPrompt)}
 	}
+	for len(tokens) > 0 {
+		piece := tokens
+		if len(piece) > maxPiece {
+			piece = piece[:maxPiece]
+		}
+		if err := s.reading.again(e.context, e.client); err != nil {
+			return err
+		}
+		before, _ := session.Position()
+		err := session.Feed(e.context, piece)
+		after, _ := session.Position()
+		s.reading.leave()
+		e.read += after - before
+		if err != nil {
+			return err
+		}
+		tokens = tokens[len(piece):]
+	}
+	return nil
 }
 
 // generate sends the text of a run as server-sent events.
@@ -678,6 +686,12 @@ func (e *exchange) answer(code int, body any) error {
 	return nil
 }
 
+func (e *exchange) answerSnapshot(snapshot *bytes.Buffer) error {
+	e.Header().Set("Content-Type", "application/octet-stream")
+	_, err := snapshot.WriteTo(e)
+	return err
+}
+
 func (s *service) refusalOf(err error) *refusal {
 	var refused *refusal
 	var tooLarge *http.MaxBytesError
@@ -702,6 +716,8 @@ func (s *service) refusalOf(err error) *refusal {
 			code = 409
 		case infini.ModelMismatch, infini.VersionTooNew, infini.Checksum, infini.Format, infini.Truncated:
 			code = 422
+		case infini.OutOfMemory:
+			code = 503
 		}
 		return &refusal{code, failed.Status.String(), failed.Message}
 	}

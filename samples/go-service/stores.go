@@ -22,15 +22,34 @@ import (
 // store keeps memories. Several services may share one: who writes says which version the writing goes on from, so that nobody's
 // words are lost silently. A version is "" where none is kept.
 type store interface {
-	// list names the memories that are kept, with the bytes of their snapshots.
-	list() (map[string]int64, error)
+	list() (map[string]stored, error) // the memories that are kept, by name
 	version(name string) (string, error)
 	// read puts a session where the memory was kept; where none is, the session stays as it was.
-	read(name string, session *infini.Session) (known, version string, err error)
-	// write keeps a memory, and known with it: the digest of the messages that it has read. It returns the new version; "": another
-	// than `replaces` is kept, and nothing was written.
-	write(name string, session *infini.Session, known, replaces string) (version string, err error)
+	read(name string, session *infini.Session) (beside, version string, err error)
+	// write keeps a memory, and a text beside it. It returns the new version; "": another than `replaces` is kept, and nothing was
+	// written.
+	write(name string, session *infini.Session, beside, replaces string) (version string, err error)
 	delete(name string) error
+}
+
+// stored is what a list says of a memory.
+type stored struct {
+	bytes int64         // of its snapshot
+	note  func() string // for which a file may have to be read
+}
+
+// besides is the text that is kept beside a snapshot: the digest of the messages that the memory has read and, behind a space, its
+// note.
+func besides(known, note string) string {
+	if note == "" {
+		return known
+	}
+	return known + " " + note
+}
+
+func parts(beside string) (known, note string) {
+	known, note, _ = strings.Cut(beside, " ")
+	return
 }
 
 // openStore opens the one that INFINI_STORE names.
@@ -78,12 +97,17 @@ func (f *folder) alone(do func() error) error {
 	return do()
 }
 
-func (f *folder) list() (map[string]int64, error) {
+func (f *folder) list() (map[string]stored, error) {
 	files, err := filepath.Glob(filepath.Join(f.path, "*.snapshot"))
-	all := map[string]int64{}
+	all := map[string]stored{}
 	for _, file := range files {
 		if facts, err := os.Stat(file); err == nil {
-			all[strings.TrimSuffix(filepath.Base(file), ".snapshot")] = facts.Size()
+			name := strings.TrimSuffix(filepath.Base(file), ".snapshot")
+			all[name] = stored{facts.Size(), func() string {
+				info, _ := f.inspect(name) // of a file that is damaged there is no more to say
+				_, note := parts(info.Note)
+				return note
+			}}
 		}
 	}
 	return all, err
@@ -102,24 +126,24 @@ func (f *folder) version(name string) (string, error) {
 	return info.JSON, err
 }
 
-func (f *folder) read(name string, session *infini.Session) (known, version string, err error) {
+func (f *folder) read(name string, session *infini.Session) (beside, version string, err error) {
 	err = f.alone(func() error {
 		info, err := f.inspect(name)
 		if err != nil || info.JSON == "" {
 			return err
 		}
-		known, version = info.Note, info.JSON
+		beside, version = info.Note, info.JSON
 		return session.Restore(context.Background(), f.fileOf(name))
 	})
 	return
 }
 
-func (f *folder) write(name string, session *infini.Session, known, replaces string) (version string, err error) {
+func (f *folder) write(name string, session *infini.Session, beside, replaces string) (version string, err error) {
 	err = f.alone(func() error {
 		if kept, err := f.version(name); err != nil || kept != replaces {
 			return err
 		}
-		if err := session.Save(context.Background(), f.fileOf(name), infini.SaveOptions{Name: name, Note: known}); err != nil {
+		if err := session.Save(context.Background(), f.fileOf(name), infini.SaveOptions{Name: name, Note: beside}); err != nil {
 			return err
 		}
 		version, err = f.version(name)
@@ -163,21 +187,22 @@ func again(do func() error) (err error) {
 	return err
 }
 
-func (d *database) list() (all map[string]int64, err error) {
+func (d *database) list() (all map[string]stored, err error) {
 	err = again(func() error {
-		rows, err := d.db.Query("SELECT name, length(snapshot) FROM infini_store")
+		rows, err := d.db.Query("SELECT name, length(snapshot), known FROM infini_store")
 		if err != nil {
 			return err
 		}
 		defer rows.Close()
-		all = map[string]int64{}
+		all = map[string]stored{}
 		for rows.Next() {
-			var name string
+			var name, beside string
 			var size int64
-			if err := rows.Scan(&name, &size); err != nil {
+			if err := rows.Scan(&name, &size, &beside); err != nil {
 				return err
 			}
-			all[name] = size
+			_, note := parts(beside)
+			all[name] = stored{size, func() string { return note }}
 		}
 		return rows.Err()
 	})
@@ -191,10 +216,10 @@ func (d *database) version(name string) (version string, err error) {
 	return
 }
 
-func (d *database) read(name string, session *infini.Session) (known, version string, err error) {
+func (d *database) read(name string, session *infini.Session) (beside, version string, err error) {
 	var snapshot []byte
 	err = again(func() error {
-		return d.db.QueryRow("SELECT known, version, snapshot FROM infini_store WHERE name = $1", name).Scan(&known, &version, &snapshot)
+		return d.db.QueryRow("SELECT known, version, snapshot FROM infini_store WHERE name = $1", name).Scan(&beside, &version, &snapshot)
 	})
 	if err == nil && version != "" {
 		err = session.RestoreFrom(context.Background(), bytes.NewReader(snapshot))
@@ -202,17 +227,17 @@ func (d *database) read(name string, session *infini.Session) (known, version st
 	return
 }
 
-func (d *database) write(name string, session *infini.Session, known, replaces string) (version string, err error) {
+func (d *database) write(name string, session *infini.Session, beside, replaces string) (version string, err error) {
 	var random [16]byte
 	if _, err := rand.Read(random[:]); err != nil {
 		return "", err
 	}
 	version = hex.EncodeToString(random[:])
 	var snapshot bytes.Buffer
-	if err := session.Snapshot(context.Background(), &snapshot, infini.SaveOptions{Name: name, Note: known}); err != nil {
+	if err := session.Snapshot(context.Background(), &snapshot, infini.SaveOptions{Name: name, Note: beside}); err != nil {
 		return "", err
 	}
-	values := []any{version, known, snapshot.Bytes(), name}
+	values := []any{version, beside, snapshot.Bytes(), name}
 	statement := "INSERT INTO infini_store (version, known, snapshot, name) VALUES ($1, $2, $3, $4) ON CONFLICT (name) DO NOTHING"
 	if replaces != "" {
 		statement = "UPDATE infini_store SET version = $1, known = $2, snapshot = $3 WHERE name = $4 AND version = $5"

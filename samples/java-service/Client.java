@@ -13,8 +13,12 @@ final class Client {
   private final Semaphore turn = new Semaphore(1);
   volatile Call call; // that uses the session; null: none does
   volatile String known = ""; // of a memory: the digest of the messages that it has read
+  volatile String note = ""; // its owner's
   volatile String version; // of one that is stored, too: what the session goes on from; null: none is stored
-  volatile long used = System.nanoTime(); // when a memory last was
+  volatile boolean filled; // a memory: it holds something that was kept
+  volatile long used = System.nanoTime(); // when it last was
+  volatile long bytes; // of the session, after its last use: while it is used, asking would wait
+  int users; // of a memory: requests that name it, of which one has its turn; Sessions counts them
   private volatile boolean ending;
 
   static final String UNKNOWN = "?"; // a version that no store has
@@ -22,6 +26,15 @@ final class Client {
   Client(Session session, Consumer<Client> renew) {
     this.session = session;
     this.renew = renew;
+    measure();
+  }
+
+  private void measure() {
+    try {
+      bytes = session.info().sessionBytes();
+    } catch (IllegalStateException e) {
+      // it was deleted
+    }
   }
 
   /** What a request does with a session. */
@@ -70,6 +83,10 @@ final class Client {
     cancel();
   }
 
+  boolean free() {
+    return turn.availablePermits() > 0;
+  }
+
   /** Takes the session from all requests to come, unless one uses it. */
   boolean takeForGood() {
     return turn.tryAcquire();
@@ -91,6 +108,7 @@ final class Client {
     }
     try {
       this.call = call;
+      used = System.nanoTime();
       if (ending) cancel();
       if (renew != null) renew.accept(this);
       use.run(call);
@@ -100,6 +118,8 @@ final class Client {
       throw call.reason == null ? new Refusal(404, "NOT_FOUND", "there is no such session") : call.reason;
     } finally {
       this.call = null;
+      measure();
+      used = System.nanoTime();
       turn.release();
     }
   }

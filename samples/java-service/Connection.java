@@ -55,6 +55,7 @@ final class Connection implements AutoCloseable {
   long read; // tokens
   long written;
   boolean spoke; // there was text
+  boolean kept; // something of the request is in a memory
   private Future<?> other; // reads, until the client leaves; null: nobody does but the request's own thread
 
   Connection(Socket socket, ExecutorService executor) throws IOException {
@@ -62,7 +63,7 @@ final class Connection implements AutoCloseable {
     this.executor = executor;
     socket.setTcpNoDelay(true); // events are small and shall not wait for one another
     socket.setOption(StandardSocketOptions.SO_KEEPALIVE, true);
-    in = new BufferedInputStream(socket.getInputStream(), 1 << 16);
+    in = new BufferedInputStream(socket.getInputStream(), 1 << 13);
     out = socket.getOutputStream();
   }
 

@@ -76,11 +76,14 @@ final class DatabaseMemories implements MemoryStore {
     }
   }
 
-  @Override public Map<String, Long> list() throws SQLException {
-    return with("SELECT name, length(snapshot) FROM infini_store", statement -> {
-      Map<String, Long> all = new HashMap<>();
+  @Override public Map<String, Listed> list() throws SQLException {
+    return with("SELECT name, length(snapshot), known FROM infini_store", statement -> {
+      Map<String, Listed> all = new HashMap<>();
       try (ResultSet rows = statement.executeQuery()) {
-        while (rows.next()) all.put(rows.getString(1), rows.getLong(2));
+        while (rows.next()) {
+          String note = Beside.of(rows.getString(3)).note();
+          all.put(rows.getString(1), new Listed(rows.getLong(2), () -> note));
+        }
       }
       return all;
     });
@@ -99,16 +102,17 @@ final class DatabaseMemories implements MemoryStore {
       try (ResultSet rows = statement.executeQuery()) {
         if (!rows.next()) return null;
         session.restore(Snapshot.of(rows.getBytes(3)), null);
-        return new Kept(rows.getString(1), rows.getString(2));
+        return new Kept(Beside.of(rows.getString(1)), rows.getString(2));
       }
     }, name);
   }
 
-  @Override public String write(String name, Session session, String known, String replaces) throws SQLException {
+  @Override public String write(String name, Session session, Beside beside, String replaces) throws SQLException {
     String version = UUID.randomUUID().toString();
-    byte[] snapshot = session.snapshot(false, name, known, null).toByteArray();
-    int changed = replaces == null ? with(INSERT, PreparedStatement::executeUpdate, version, known, snapshot, name)
-        : with(UPDATE, PreparedStatement::executeUpdate, version, known, snapshot, name, replaces);
+    String text = beside.toString();
+    byte[] snapshot = session.snapshot(false, name, text, null).toByteArray();
+    int changed = replaces == null ? with(INSERT, PreparedStatement::executeUpdate, version, text, snapshot, name)
+        : with(UPDATE, PreparedStatement::executeUpdate, version, text, snapshot, name, replaces);
     return changed == 1 || version.equals(version(name)) ? version : null; // the latter where it was done twice
   }
 

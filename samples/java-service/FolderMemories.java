@@ -25,15 +25,26 @@ final class FolderMemories implements MemoryStore {
     writer = FileChannel.open(this.folder.resolve(".lock"), StandardOpenOption.CREATE, StandardOpenOption.WRITE);
   }
 
-  @Override public Map<String, Long> list() throws IOException {
-    Map<String, Long> all = new HashMap<>();
+  @Override public Map<String, Listed> list() throws IOException {
+    Map<String, Listed> all = new HashMap<>();
     try (Stream<Path> files = Files.list(folder)) {
       for (Path file : (Iterable<Path>) files::iterator) {
         String name = file.getFileName().toString();
-        if (name.endsWith(SUFFIX)) all.put(name.substring(0, name.length() - SUFFIX.length()), file.toFile().length());
+        if (!name.endsWith(SUFFIX)) continue;
+        String memory = name.substring(0, name.length() - SUFFIX.length());
+        all.put(memory, new Listed(file.toFile().length(), () -> noteOf(memory)));
       }
     }
     return all;
+  }
+
+  private String noteOf(String name) {
+    try {
+      SnapshotInfo info = inspect(name);
+      return info == null ? "" : Beside.of(info.note()).note();
+    } catch (InfiniException e) {
+      return ""; // of a file that is damaged there is no more to say
+    }
   }
 
   private SnapshotInfo inspect(String name) {
@@ -74,15 +85,15 @@ final class FolderMemories implements MemoryStore {
       SnapshotInfo info = inspect(name);
       if (info == null) return null;
       session.restore(fileOf(name), null);
-      return new Kept(info.note(), info.json());
+      return new Kept(Beside.of(info.note()), info.json());
     });
   }
 
-  @Override public String write(String name, Session session, String known, String replaces) throws IOException {
+  @Override public String write(String name, Session session, Beside beside, String replaces) throws IOException {
     return alone(() -> {
       String kept = version(name);
       if (kept == null ? replaces != null : !kept.equals(replaces)) return null;
-      session.save(fileOf(name), false, name, known, null);
+      session.save(fileOf(name), false, name, beside.toString(), null);
       return version(name);
     });
   }

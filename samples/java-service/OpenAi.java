@@ -102,7 +102,6 @@ final class OpenAi {
       with(connection, memory, id, (name, client, call) -> {
         client.session.setOptions(options);
         long begun = client.session.position();
-        String known = client.known;
         reply.write(client.session, call, work, () -> {
           if (!chat) {
             client.session.startGeneration();
@@ -111,13 +110,13 @@ final class OpenAi {
           }
           JsonArray fresh = new JsonArray();
           String digest = newMessages(messages, client.known, fresh);
-          client.known = ""; // until they are read
           String written = Requests.JSON.toJson(fresh);
           work.readChat(connection, client.session, written, call);
           client.known = digest;
         }, () -> {
-          if (Work.attempt(client.session::position, begun) != begun) sessions.keep(name, client);
-          else client.known = known; // nothing came
+          if (Work.positionOf(client.session, begun) == begun) return; // nothing came
+          sessions.keep(name, client);
+          connection.kept = !memory.isEmpty();
         });
       });
     }
@@ -161,13 +160,17 @@ final class OpenAi {
   private void with(Connection connection, String memory, String request, Use use) throws IOException {
     try (Client.Call call = new Client.Call()) {
       connection.whenLeft(() -> call.end(Refusal.left()));
+      if (!memory.isEmpty()) { // it comes first, so that who waits for it holds nobody up
+        sessions.inTurn(memory, true, call, (client, c) ->
+            work.act(connection, c, () -> use.run(Sessions.MEMORY + memory, client, c)));
+        return;
+      }
       work.act(connection, call, () -> {
-        String id = memory.isEmpty() ? request : Sessions.MEMORY + memory;
-        Client client = memory.isEmpty() ? sessions.add(request, sessions.newSession()) : sessions.memory(memory, true);
+        Client client = sessions.add(request, sessions.newSession());
         try {
-          client.inTurn(call, c -> use.run(id, client, c));
+          client.inTurn(call, c -> use.run(request, client, c));
         } finally {
-          if (memory.isEmpty()) sessions.remove(request);
+          sessions.remove(request);
         }
       });
     }
@@ -203,16 +206,16 @@ final class OpenAi {
    * the digest of all. Replies do not count: those that the memory gave are its own, whatever the client has kept of them.
    */
   private static String newMessages(List<JsonElement> messages, String known, JsonArray fresh) {
+    MessageDigest sum = sha256();
     String digest = "";
     int begin = 0;
     for (int i = 0; i < messages.size(); ++i) {
-      String role = "";
-      String content = "";
-      if (messages.get(i) instanceof JsonObject message) { // the library says what is wrong with others
-        role = String.valueOf(message.get("role"));
-        content = String.valueOf(message.get("content"));
+      JsonObject message = messages.get(i) instanceof JsonObject object ? object : new JsonObject(); // the library says what is wrong
+      String role = message.get("role") instanceof JsonPrimitive given && given.isString() ? given.getAsString() : "";
+      if (!role.equals("assistant")) {
+        sum.update((role + "\0" + Canonical.of(message.get("content")) + "\0").getBytes(StandardCharsets.UTF_8));
+        digest = soFar(sum);
       }
-      if (!role.equals("\"assistant\"")) digest = digestOf(digest + role + "\0" + content);
       if (!known.isEmpty() && digest.equals(known)) begin = i + 1;
     }
     if (begin == messages.size()) --begin; // asked once more
@@ -220,16 +223,24 @@ final class OpenAi {
     return digest;
   }
 
-  private static String digestOf(String text) {
-    return HexFormat.of().formatHex(digest(text));
+  private static String soFar(MessageDigest sum) {
+    try {
+      return HexFormat.of().formatHex(((MessageDigest) sum.clone()).digest());
+    } catch (CloneNotSupportedException e) {
+      throw new AssertionError("Java's own can be cloned", e);
+    }
   }
 
-  static byte[] digest(String text) {
+  private static MessageDigest sha256() {
     try {
-      return MessageDigest.getInstance("SHA-256").digest(text.getBytes(StandardCharsets.UTF_8));
+      return MessageDigest.getInstance("SHA-256");
     } catch (NoSuchAlgorithmException e) {
       throw new AssertionError("every Java has SHA-256", e);
     }
+  }
+
+  static byte[] digest(String text) {
+    return sha256().digest(text.getBytes(StandardCharsets.UTF_8));
   }
 
   private String newId() {
@@ -278,17 +289,17 @@ final class OpenAi {
       } catch (CancelledException | IllegalStateException e) { // a session that was closed is cancelled, too
         if (!connection.answered()) throw e;
         reason = "cancelled";
-      } catch (RuntimeException e) {
+      } catch (RuntimeException | OutOfMemoryError e) {
         if (!connection.answered()) throw e;
         event(Requests.JSON.toJson(error(Refusal.of(e))));
         return;
       }
-      long end = reason.equals("cancelled") ? begin : session.position();
-      String finish = switch (reason) {
-        case "max_tokens", "max_time" -> "length";
-        case "cancelled" -> "cancelled";
-        default -> "stop";
-      };
+      if (reason.equals("cancelled")) { // clients know no such reason
+        event(Requests.JSON.toJson(error(call.reason == null ? Refusal.left() : call.reason)));
+        return;
+      }
+      long end = session.position();
+      String finish = reason.equals("max_tokens") || reason.equals("max_time") ? "length" : "stop";
       Map<String, Object> used = ordered("prompt_tokens", begin - before, "completion_tokens", end - begin,
           "total_tokens", end - before);
       if (!stream) {

@@ -1,18 +1,24 @@
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
 import java.security.MessageDigest;
 import java.time.Instant;
 import java.time.temporal.ChronoUnit;
+import java.util.ArrayDeque;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.TreeMap;
+import java.util.concurrent.TimeUnit;
 
 /** What operators expect: logs, tokens, probes and metrics. */
 final class Operators {
   /** Lets the page run what is in it, and ask this service alone. */
   static final String PAGE_POLICY =
       "default-src 'none'; connect-src 'self'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; frame-ancestors 'none'";
+  private static final String TOKENS = "[!#$%&'*+.^_`|~0-9A-Za-z-]+([ \t]*,[ \t]*[!#$%&'*+.^_`|~0-9A-Za-z-]+)*"; // of HTTP
+  private static final int SAMPLE = 5; // seconds, between samples of the totals
   private static final double[] BUCKETS = {0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60};
   private static final boolean LOGS = !"off".equals(Settings.text("INFINI_LOG"));
 
@@ -24,6 +30,18 @@ final class Operators {
   private double seconds;
   private long read;
   private long written;
+  private final ArrayDeque<Totals> minute = new ArrayDeque<>(); // of the last one, the oldest first
+
+  private record Totals(long time, long read, long written) {}
+
+  Operators() {
+    Connection.TIMER.scheduleAtFixedRate(this::sample, 0, SAMPLE, TimeUnit.SECONDS);
+  }
+
+  private synchronized void sample() {
+    if (minute.size() > 60 / SAMPLE) minute.remove();
+    minute.add(new Totals(System.nanoTime(), read, written));
+  }
 
   /**
    * Answers those who ask whether the service lives and takes requests; lets in who has a token, all of which are compared, each in
@@ -56,7 +74,9 @@ final class Operators {
     connection.add("Vary: Origin");
     if (!connection.method().equals("OPTIONS")) return false;
     connection.add("Access-Control-Allow-Methods: GET, POST, PUT, DELETE");
-    connection.add("Access-Control-Allow-Headers: Authorization, Content-Type, Infini-Memory");
+    String asked = connection.header("access-control-request-headers");
+    boolean given = asked != null && asked.length() <= 1 << 10 && asked.matches(TOKENS);
+    connection.add("Access-Control-Allow-Headers: " + (given ? asked : "Authorization, Content-Type, Infini-Memory"));
     connection.answer(204, null);
     return true;
   }
@@ -101,14 +121,29 @@ final class Operators {
   }
 
   /** All of it in Prometheus's text format. */
-  synchronized byte[] metrics(Sessions sessions, Work work) throws IOException {
+  byte[] metrics(Sessions sessions, Work work) {
+    return metrics(sessions, work, sessions.count());
+  }
+
+  private synchronized byte[] metrics(Sessions sessions, Work work, Integer memories) {
     StringBuilder text = new StringBuilder();
     one(text, "tokens_read_total", "counter", "Tokens of requests that were read.", read);
     one(text, "tokens_written_total", "counter", "Tokens that were written.", written);
     one(text, "queue_requests", "gauge", "Requests that wait for their turn.", work.waiting());
     one(text, "active_requests", "gauge", "Requests that read or write.", work.inside());
     one(text, "sessions", "gauge", "Sessions in the machine's memory, those of memories among them.", sessions.list().size());
-    one(text, "memories", "gauge", "Memories, wherever they are.", sessions.memories().size());
+    one(text, "session_bytes", "gauge", "Bytes of these sessions.", sessions.bytes());
+    if (memories != null) one(text, "memories", "gauge", "Memories, wherever they are.", memories);
+    Totals before = minute.peek();
+    double since = before == null ? 1 : Math.max(1, (System.nanoTime() - before.time) / 1e9);
+    one(text, "read_tokens_per_second", "gauge", "Tokens that were read, in the last minute.",
+        before == null ? 0 : Math.round(10 * (read - before.read) / since) / 10.0);
+    one(text, "write_tokens_per_second", "gauge", "Tokens that were written, in the last minute.",
+        before == null ? 0 : Math.round(10 * (written - before.written) / since) / 10.0);
+    long resident = residentBytes();
+    if (resident > 0)
+      text.append("# HELP process_resident_memory_bytes Memory of the process.\n# TYPE process_resident_memory_bytes gauge\n")
+          .append("process_resident_memory_bytes ").append(resident).append('\n');
     title(text, "requests_total", "counter", "Requests that have ended, by the status of the answer.");
     requests.forEach((status, count) ->
         text.append("infini_requests_total{status=\"").append(status).append("\"} ").append(count).append('\n'));
@@ -124,12 +159,23 @@ final class Operators {
     return text.toString().getBytes(StandardCharsets.UTF_8);
   }
 
+  /** As Linux tells it; 0: nobody does. */
+  private static long residentBytes() {
+    try {
+      for (String line : Files.readAllLines(Path.of("/proc/self/status")))
+        if (line.startsWith("VmRSS:")) return 1024 * Long.parseLong(line.replaceAll("[^0-9]", ""));
+    } catch (IOException e) {
+      // another system
+    }
+    return 0;
+  }
+
   private static void title(StringBuilder text, String name, String kind, String help) {
     text.append("# HELP infini_").append(name).append(' ').append(help)
         .append("\n# TYPE infini_").append(name).append(' ').append(kind).append('\n');
   }
 
-  private static void one(StringBuilder text, String name, String kind, String help, long value) {
+  private static void one(StringBuilder text, String name, String kind, String help, Number value) {
     title(text, name, kind, help);
     text.append("infini_").append(name).append(' ').append(value).append('\n');
   }

@@ -33,9 +33,10 @@ final class Refusal extends RuntimeException {
     return new Refusal(404, "NOT_FOUND", "there is no such path");
   }
 
-  static Refusal of(RuntimeException e) {
+  static Refusal of(Throwable e) {
     if (e instanceof Refusal refusal) return refusal;
     if (e instanceof IllegalArgumentException) return invalid(e.getMessage());
+    if (e instanceof OutOfMemoryError) return new Refusal(503, "OUT_OF_MEMORY", "the service has no memory for this; try again later");
     if (!(e instanceof InfiniException failed)) {
       Operators.log("error", Map.of("message", "a request failed", "error", e.toString()));
       return new Refusal(500, "INTERNAL", "the service failed; its log says why");
@@ -44,6 +45,7 @@ final class Refusal extends RuntimeException {
       case INVALID_ARGUMENT, UNKNOWN_OPTION, UNSUPPORTED -> 400;
       case STATE, CANCELLED -> 409;
       case MODEL_MISMATCH, VERSION, CHECKSUM, FORMAT, TRUNCATED -> 422;
+      case OUT_OF_MEMORY -> 503;
       default -> 500;
     };
     return new Refusal(code, failed.status().name(), failed.getMessage());

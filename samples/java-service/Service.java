@@ -32,6 +32,8 @@ import java.util.concurrent.TimeUnit;
  */
 final class Service {
   private final Model model;
+  private static final int MAX_NOTE = 1 << 10; // bytes
+
   private final long maxBody = Settings.number("INFINI_MAX_BODY", 1L << 30); // bytes of a request
   private final Sessions sessions;
   private final Operators operators = new Operators();
@@ -139,9 +141,10 @@ final class Service {
       if (!connection.readHead(() -> ending)) return;
       if (ending) throw Refusal.ending();
       serve(connection);
-    } catch (RuntimeException e) {
+    } catch (RuntimeException | OutOfMemoryError e) {
       if (connection.answered()) return;
       Refusal refusal = Refusal.of(e);
+      if (refusal.name.equals("CANCELLED") || refusal.code == 504 && connection.kept) connection.add("x-should-retry: false");
       if (refusal.code == 429) connection.add("Retry-After: " + work.retryAfter());
       boolean theirs = connection.path() != null && connection.path().startsWith("/v1/");
       connection.answer(refusal.code, theirs ? OpenAi.error(refusal) : refusal.body());
@@ -160,8 +163,11 @@ final class Service {
       connection.answer(200, "text/html; charset=utf-8", page);
     } else if (path.length == 4 && path[0].equals("v1") && path[1].equals("memories") && path[3].equals("feed")) {
       if (!method.equals("POST")) throw Refusal.wrongMethod();
-      Client client = sessions.memory(path[2], true);
-      client.inTurn(use -> feed(connection, client.session, use, () -> sessions.keep(Sessions.MEMORY + path[2], client)));
+      sessions.inTurn(path[2], true, (client, use) ->
+          feed(connection, client.session, use, () -> sessions.keep(Sessions.MEMORY + path[2], client)));
+    } else if (path.length == 4 && path[0].equals("v1") && path[1].equals("memories") && path[3].equals("note")) {
+      if (!connection.method().equals("PUT")) throw Refusal.wrongMethod();
+      note(connection, path[2]);
     } else if (path.length == 4 && path[0].equals("v1") && path[1].equals("memories") && path[3].equals("merge")) {
       if (!method.equals("POST")) throw Refusal.wrongMethod();
       merge(connection, path[2]);
@@ -216,28 +222,34 @@ final class Service {
           });
         });
       }
-      case "GET snapshot" -> client.inTurn(use -> {
-        byte[] snapshot = client.session.snapshot().toByteArray();
-        connection.answer(200, "application/octet-stream", snapshot);
-      });
+      case "GET snapshot" -> client.inTurn(use -> give(connection, client));
       case "PUT snapshot" -> {
         Snapshot snapshot = Snapshot.of(connection.body(maxBody).readAllBytes());
-        client.inTurn(use -> {
-          client.session.restore(snapshot, null);
-          client.known = "";
-          sessions.keep(id, client);
-          connection.answer(200, Map.of("position", client.session.position()));
-        });
+        client.inTurn(use -> take(connection, id, client, snapshot));
       }
       default -> throw Refusal.wrongMethod();
     }
   }
 
+  private static void give(Connection connection, Client client) throws IOException {
+    connection.answer(200, "application/octet-stream", client.session.snapshot().toByteArray());
+  }
+
+  private void take(Connection connection, String id, Client client, Snapshot snapshot) throws IOException {
+    client.session.restore(snapshot, null);
+    client.known = "";
+    sessions.keep(id, client);
+    connection.answer(200, Map.of("position", client.session.position()));
+  }
+
   /** Gives, takes and deletes a memory, as a snapshot of its session. */
   private void serveMemory(Connection connection, String name) throws IOException {
     switch (connection.method()) {
-      case "GET" -> serveSession(connection, Sessions.MEMORY + name, sessions.memory(name, false), "GET snapshot");
-      case "PUT" -> serveSession(connection, Sessions.MEMORY + name, sessions.memory(name, true), "PUT snapshot");
+      case "GET" -> sessions.inTurn(name, false, (client, use) -> give(connection, client));
+      case "PUT" -> {
+        Snapshot snapshot = Snapshot.of(connection.body(maxBody).readAllBytes());
+        sessions.inTurn(name, true, (client, use) -> take(connection, Sessions.MEMORY + name, client, snapshot));
+      }
       case "DELETE" -> {
         sessions.forget(name);
         connection.answer(204, null);
@@ -246,17 +258,28 @@ final class Service {
     }
   }
 
+  /** Writes the note of a memory, which lists show. */
+  private void note(Connection connection, String name) throws IOException {
+    OpenAi.Fields fields = new OpenAi.Fields(Requests.objectOf(Requests.textOf(connection.body(Math.min(Requests.MAX_OPTIONS, maxBody)))));
+    String note = fields.text("note");
+    if (note == null || note.indexOf(0) >= 0) throw Refusal.invalid("\"note\" must be a text");
+    if (note.getBytes(StandardCharsets.UTF_8).length > MAX_NOTE) throw Refusal.invalid("\"note\" may have at most " + MAX_NOTE + " bytes");
+    sessions.inTurn(name, false, (client, use) -> {
+      client.note = note;
+      sessions.keep(Sessions.MEMORY + name, client);
+      connection.answer(200, Map.of("note", note));
+    });
+  }
+
   /** Adds what another memory holds to one. */
   private void merge(Connection connection, String name) throws IOException {
     OpenAi.Fields fields = new OpenAi.Fields(Requests.objectOf(Requests.textOf(connection.body(Math.min(Requests.MAX_OPTIONS, maxBody)))));
     String other = fields.text("memory");
     if (other == null) throw Refusal.invalid("\"memory\" must name the memory that is added");
     double weight = fields.number("weight", 1);
-    Client from = sessions.memory(other, false);
     Snapshot[] snapshot = {null};
-    from.inTurn(use -> snapshot[0] = from.session.snapshot());
-    Client client = sessions.memory(name, true);
-    client.inTurn(use -> {
+    sessions.inTurn(other, false, (from, use) -> snapshot[0] = from.session.snapshot());
+    sessions.inTurn(name, true, (client, use) -> {
       client.session.merge(snapshot[0], weight, use.task);
       sessions.keep(Sessions.MEMORY + name, client);
       connection.answer(200, Map.of("position", client.session.position()));
@@ -282,8 +305,10 @@ final class Service {
       connection.meanwhile(() -> {
         try {
           text.fill(body);
-        } catch (Refusal | IOException e) {
-          call.end(e instanceof Refusal refusal ? refusal : Refusal.left());
+        } catch (Refusal | OutOfMemoryError e) {
+          call.end(Refusal.of(e));
+        } catch (IOException e) {
+          call.end(Refusal.left());
         }
         connection.awaitLeaving();
         call.end(Refusal.left());
@@ -294,7 +319,7 @@ final class Service {
         work.feed(connection, session, text, call);
         whole = true;
       } finally {
-        long read = Work.attempt(session::position, position) - position;
+        long read = Work.positionOf(session, position) - position;
         connection.read += read;
         if (whole || read != 0) keep.run();
       }
@@ -313,7 +338,7 @@ final class Service {
       send(connection, "end", Map.of("stop_reason", reason));
     } catch (CancelledException | IllegalStateException e) { // a session that was closed is cancelled, too
       send(connection, "end", Map.of("stop_reason", "cancelled"));
-    } catch (RuntimeException e) {
+    } catch (RuntimeException | OutOfMemoryError e) {
       send(connection, "error", Refusal.of(e).body());
     }
   }

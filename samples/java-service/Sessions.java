@@ -2,6 +2,7 @@ import infini.InfiniException;
 import infini.Model;
 import infini.Options;
 import infini.Session;
+import infini.Status;
 import java.io.IOException;
 import java.sql.SQLException;
 import java.util.ArrayList;
@@ -20,6 +21,7 @@ import java.util.concurrent.TimeUnit;
  */
 final class Sessions {
   static final String MEMORY = "memory:"; // before a memory's name
+  private static final long COUNT_AGAIN = TimeUnit.SECONDS.toNanos(10);
   private static final int TRIES = 50; // a second in all: a memory's request may have answered and not quite ended
 
   private final Model model;
@@ -29,6 +31,8 @@ final class Sessions {
   private final Map<String, Client> clients = new HashMap<>();
   private final Object opening = new Object(); // of memories
   private boolean ended;
+  private long counted = System.nanoTime() - COUNT_AGAIN; // when the memories last were
+  private int count; // of them, then
 
   Sessions(Model model, long most, long mostMemories, MemoryStore store) {
     this.model = model;
@@ -65,7 +69,8 @@ final class Sessions {
   Client of(String id) {
     synchronized (clients) {
       Client client = clients.get(id);
-      if (client == null) throw new Refusal(404, "NOT_FOUND", "there is no such session");
+      if (client == null || !exists(id, client)) throw new Refusal(404, "NOT_FOUND", "there is no such session");
+      client.used = System.nanoTime();
       return client;
     }
   }
@@ -85,6 +90,7 @@ final class Sessions {
     List<Map<String, Object>> all = new ArrayList<>();
     synchronized (clients) {
       clients.forEach((id, client) -> {
+        if (!exists(id, client)) return;
         try {
           all.add(Map.of("id", id, "position", client.session.position(), "busy", client.call != null));
         } catch (IllegalStateException e) {
@@ -93,6 +99,13 @@ final class Sessions {
       });
     }
     return all;
+  }
+
+  /** The bytes of all sessions. */
+  long bytes() {
+    synchronized (clients) {
+      return clients.values().stream().mapToLong(client -> client.bytes).sum();
+    }
   }
 
   void end() {
@@ -110,33 +123,83 @@ final class Sessions {
   private static <T> T asked(Ask<T> ask) {
     try {
       return ask.run();
-    } catch (IOException | SQLException e) {
-      Operators.log("error", Map.of("message", "the store failed", "error", e.toString()));
+    } catch (InfiniException | IOException | SQLException e) {
+      if (e instanceof InfiniException failed && failed.status() != Status.IO) throw failed;
+      Operators.log("error", Map.of("message", "the store failed", "error", withoutName(e)));
       throw new Refusal(503, "STORE_FAILED", "the store of memories failed; the service's log says why");
     }
   }
 
-  /** The memory of that name, which is read from the store when its turn comes. */
-  Client memory(String name, boolean create) {
-    if (!name.matches("[A-Za-z0-9_][A-Za-z0-9._-]{0,63}"))
-      throw Refusal.invalid("'" + name + "' cannot be the name of a memory: 1 to 64 of A-Z a-z 0-9 . _ -, and no dot first");
-    Client client = atHand(name);
-    if (client != null && (create || store == null)) return client;
-    boolean stored = store != null && asked(() -> store.version(name)) != null;
-    if (!stored && !create) throw new Refusal(404, "NOT_FOUND", "there is no memory of that name");
-    synchronized (opening) {
-      client = atHand(name);
-      if (client != null) return client;
-      if (!stored && memories().size() >= mostMemories)
-        throw new Refusal(429, "TOO_MANY_MEMORIES", "the service has as many memories as it may have; delete one");
-      return add(MEMORY + name, new Client(newSession(), store == null ? null : memory -> renew(name, memory)));
+  /** What an error says, without the memory's name, which is the user's own words. */
+  private static String withoutName(Exception e) {
+    return e.toString().replaceAll("[^/ ]+\\.snapshot", "{}.snapshot");
+  }
+
+  interface Use {
+    void run(Client client, Client.Call call) throws IOException;
+  }
+
+  /** Has its turn with the memory of that name, which may be a new one where `create` is set. */
+  void inTurn(String name, boolean create, Client.Call call, Use use) throws IOException {
+    Client client = memory(name, create);
+    try {
+      client.inTurn(call, c -> {
+        if (!create && !client.filled) throw noMemory();
+        use.run(client, c);
+      });
+    } finally {
+      release(client);
     }
   }
 
-  private Client atHand(String name) {
+  void inTurn(String name, boolean create, Use use) throws IOException {
+    try (Client.Call call = new Client.Call()) {
+      inTurn(name, create, call, use);
+    }
+  }
+
+  private void release(Client client) {
+    synchronized (clients) {
+      --client.users;
+    }
+  }
+
+  private static Refusal noMemory() {
+    return new Refusal(404, "NOT_FOUND", "there is no memory of that name");
+  }
+
+  /** Whether it is more than the memory that a refused request has left empty. */
+  private static boolean exists(String id, Client client) {
+    return !id.startsWith(MEMORY) || client.filled || client.users > 0;
+  }
+
+  /** The memory of that name, which is read from the store when its turn comes, and is then released. */
+  private Client memory(String name, boolean create) {
+    if (!name.matches("[A-Za-z0-9_][A-Za-z0-9._-]{0,63}"))
+      throw Refusal.invalid("'" + name + "' cannot be the name of a memory: 1 to 64 of A-Z a-z 0-9 . _ -, and no dot first");
+    Client client = create || store == null ? atHand(name, false) : null;
+    if (client != null) return client;
+    boolean stored = store != null && asked(() -> store.version(name)) != null;
+    if (!stored && !create) throw noMemory();
+    synchronized (opening) {
+      client = atHand(name, stored);
+      if (client != null) return client;
+      if (!stored && memories().size() >= mostMemories)
+        throw new Refusal(429, "TOO_MANY_MEMORIES", "the service has as many memories as it may have; delete one");
+      client = atHand(name, true);
+      if (client != null) return client;
+      client = new Client(newSession(), store == null ? null : memory -> renew(name, memory));
+      client.users = 1;
+      return add(MEMORY + name, client);
+    }
+  }
+
+  /** Of those that a refused request has left empty, too, where `empty` is set. */
+  private Client atHand(String name, boolean empty) {
     synchronized (clients) {
       Client client = clients.get(MEMORY + name);
-      if (client != null) client.used = System.nanoTime();
+      if (client == null || !empty && !exists(MEMORY + name, client)) return null;
+      ++client.users;
       return client;
     }
   }
@@ -147,7 +210,10 @@ final class Sessions {
     client.version = Client.UNKNOWN;
     MemoryStore.Kept kept = asked(() -> store.read(name, client.session));
     if (kept == null) client.session.reset();
-    client.known = kept == null ? "" : kept.known();
+    client.filled = kept != null;
+    MemoryStore.Beside beside = kept == null ? MemoryStore.Beside.NOTHING : kept.beside();
+    client.known = beside.known();
+    client.note = beside.note();
     client.version = kept == null ? null : kept.version();
   }
 
@@ -158,11 +224,12 @@ final class Sessions {
   }
 
   /** What the list of memories says of one. */
-  Map<String, Object> describeMemory(String name, long bytes) {
+  Map<String, Object> describeMemory(String name, MemoryStore.Listed listed) {
     Map<String, Object> memory = new LinkedHashMap<>();
     memory.put("object", "memory");
     memory.put("id", name);
-    memory.put("bytes", bytes);
+    memory.put("bytes", listed.bytes());
+    memory.put("note", listed.note().get());
     Client client;
     synchronized (clients) {
       client = clients.get(MEMORY + name);
@@ -177,39 +244,66 @@ final class Sessions {
     return memory;
   }
 
-  /** All memories, with the bytes of their snapshots. */
-  Map<String, Long> memories() {
-    Map<String, Long> all = new TreeMap<>(store == null ? Map.of() : asked(store::list));
+  /** All memories, by name. */
+  Map<String, MemoryStore.Listed> memories() {
+    return memories(store == null ? Map.of() : asked(store::list));
+  }
+
+  private Map<String, MemoryStore.Listed> memories(Map<String, MemoryStore.Listed> stored) {
+    Map<String, MemoryStore.Listed> all = new TreeMap<>(stored);
     synchronized (clients) {
-      for (String id : clients.keySet())
-        if (id.startsWith(MEMORY)) all.putIfAbsent(id.substring(MEMORY.length()), 0L);
+      clients.forEach((id, client) -> {
+        if (id.startsWith(MEMORY) && exists(id, client))
+          all.putIfAbsent(id.substring(MEMORY.length()), new MemoryStore.Listed(0, () -> client.note));
+      });
     }
     return all;
+  }
+
+  /** How many memories there are, or were some seconds ago; null: the store does not say. */
+  synchronized Integer count() {
+    try {
+      if (store != null) store.version("_"); // whether it is there
+      if (store == null || System.nanoTime() - counted >= COUNT_AGAIN) {
+        count = memories(store == null ? Map.of() : store.list()).size();
+        counted = System.nanoTime();
+      }
+      return count;
+    } catch (InfiniException | IOException | SQLException e) {
+      return null;
+    }
   }
 
   /** Writes a memory to the store, for who has its turn. Where that fails, the memory is what the store has. Other sessions are not
       kept. */
   void keep(String id, Client client) {
-    if (store == null || !id.startsWith(MEMORY)) return;
+    if (!id.startsWith(MEMORY)) return;
+    if (store == null) {
+      client.filled = true;
+      return;
+    }
     String name = id.substring(MEMORY.length());
     String replaces = client.version;
     client.version = Client.UNKNOWN;
     try {
-      client.version = store.write(name, client.session, client.known, replaces);
+      client.version = store.write(name, client.session, new MemoryStore.Beside(client.known, client.note), replaces);
     } catch (InfiniException | IOException | SQLException e) {
-      Operators.log("error", Map.of("message", "a memory could not be saved", "memory", name, "error", e.toString()));
+      Operators.log("error", Map.of("message", "a memory could not be saved", "error", withoutName(e)));
       throw new Refusal(503, "NOT_KEPT", "the memory could not be kept, and is what its store has");
     } catch (IllegalStateException e) {
       return; // it was deleted
     }
-    if (client.version != null) return;
+    if (client.version != null) {
+      client.filled = true;
+      return;
+    }
     client.version = Client.UNKNOWN;
     throw new Refusal(409, "CONFLICT", "another service wrote the memory meanwhile, and nothing of this request is kept: send it again");
   }
 
   /** Closes a memory, and deletes it from the store. */
   void forget(String name) {
-    memory(name, false);
+    release(memory(name, false));
     remove(MEMORY + name); // then nobody saves it any more
     if (store == null) return;
     asked(() -> {
@@ -218,7 +312,7 @@ final class Sessions {
     });
   }
 
-  /** Lets memories go that are stored and were not used for so many seconds; 0: none. */
+  /** Lets memories go that are stored, and closes nameless sessions, that were not used for so many seconds; 0: none. */
   void expire(long seconds) {
     if (seconds == 0) return;
     Connection.TIMER.scheduleWithFixedDelay(() -> {
@@ -228,17 +322,18 @@ final class Sessions {
     }, 250 * seconds, 250 * seconds, TimeUnit.MILLISECONDS);
   }
 
-  /** Lets the memory go that was used the longest ago, so many seconds at least, of those that are stored and free. */
+  /** Lets the one go that was used the longest ago, so many seconds at least, of those that may. */
   private boolean makeRoom(long seconds) {
-    if (store == null) return false;
-    List<String> oldest = clients.keySet().stream().filter(id -> id.startsWith(MEMORY))
-        .sorted(Comparator.comparing(id -> clients.get(id).used)).toList();
-    for (String id : oldest) {
-      Client client = clients.get(id);
-      if (System.nanoTime() - client.used < TimeUnit.SECONDS.toNanos(seconds) || !client.takeForGood()) continue;
-      clients.remove(id).session.close();
-      return true;
-    }
-    return false;
+    long now = System.nanoTime();
+    String id = clients.keySet().stream().filter(other -> mayGo(other, clients.get(other), seconds != 0))
+        .max(Comparator.comparing(other -> now - clients.get(other).used)).orElse(null);
+    if (id == null || now - clients.get(id).used < TimeUnit.SECONDS.toNanos(seconds) || !clients.get(id).takeForGood()) return false;
+    clients.remove(id).session.close();
+    return true;
+  }
+
+  /** Whether nobody uses it, and nothing is lost with it, or it is idle, which ends sessions without a name. */
+  private boolean mayGo(String id, Client client, boolean idle) {
+    return client.users == 0 && client.free() && (id.startsWith(MEMORY) ? store != null || !client.filled : idle);
   }
 }

@@ -1,4 +1,3 @@
-import infini.InfiniException;
 import infini.Model;
 import infini.Session;
 import java.io.IOException;
@@ -6,14 +5,12 @@ import java.io.InputStream;
 import java.util.Arrays;
 import java.util.concurrent.Future;
 import java.util.concurrent.TimeUnit;
-import java.util.function.Supplier;
 
 /** What computes: requests have their turn, and limits. */
 final class Work {
   private static final int MAX_PIECE = 256; // tokens of a prompt that are read before others have their turn
   private static final long HEARTBEAT = 5; // seconds, of comments while no text comes
 
-  private final Model model;
   private final long maxSeconds = Settings.number("INFINI_MAX_SECONDS", 3600);
   private final long maxPrompt = Settings.number("INFINI_MAX_PROMPT", 1 << 17); // tokens that a request may have read
   private final Turns reading = new Turns(1, -1); // who reads a piece of a prompt, with all processors
@@ -27,7 +24,6 @@ final class Work {
   }
 
   Work(Model model, Operators operators) {
-    this.model = model;
     this.operators = operators;
     writer = new Writer(model.newBatch());
   }
@@ -74,40 +70,36 @@ final class Work {
 
   /** Reads a plain text into a session. */
   void readText(Connection connection, Session session, String text, Client.Call call) {
-    read(connection, session, text, call, () -> model.tokenize(text, false, session.position() == 0),
-        () -> session.feed(text, call.task));
+    read(connection, session, session.textTokens(text), call);
   }
 
   /** Reads messages into a session, and begins the reply. */
   void readChat(Connection connection, Session session, String messages, Client.Call call) {
-    read(connection, session, messages, call, () -> session.chatTokensJson(messages), () -> session.chatJson(messages, call.task));
+    read(connection, session, session.chatTokensJson(messages), call);
     session.startGeneration();
   }
 
-  /** Reads a text in pieces, between which others have their turn. Where its tokens cannot be told before, it is read whole. */
-  private void read(Connection connection, Session session, String text, Client.Call call, Supplier<int[]> split, Runnable whole) {
-    int[] tokens = attempt(split, null); // what is wrong with it, whole says
-    int count = tokens != null ? tokens.length : attempt(() -> model.tokenCount(text, false, false), 0);
-    if (count > maxPrompt)
-      throw new Refusal(400, "CONTEXT_LENGTH_EXCEEDED", "the request has " + count + " tokens to read, but may have " + maxPrompt);
-    Turns turns = tokens == null && count > MAX_PIECE ? feeding : reading; // it is read as long as a piece of a feed, or longer
-    for (int begin = 0; begin < (tokens == null ? 1 : count); begin += MAX_PIECE) {
-      turns.again(connection.client, call);
+  /** Reads tokens in pieces, between which others have their turn. */
+  private void read(Connection connection, Session session, int[] tokens, Client.Call call) {
+    if (tokens.length > maxPrompt)
+      throw new Refusal(400, "CONTEXT_LENGTH_EXCEEDED", "the request has " + tokens.length + " tokens to read, but may have " + maxPrompt);
+    for (int begin = 0; begin < tokens.length; begin += MAX_PIECE) {
+      reading.again(connection.client, call);
       long before = session.position();
       try {
-        if (tokens == null) whole.run();
-        else session.feed(Arrays.copyOfRange(tokens, begin, Math.min(begin + MAX_PIECE, count)), call.task);
+        session.feed(Arrays.copyOfRange(tokens, begin, Math.min(begin + MAX_PIECE, tokens.length)), call.task);
         connection.read += session.position() - before;
       } finally {
-        turns.leave();
+        reading.leave();
       }
     }
   }
 
-  static <T> T attempt(Supplier<T> get, T otherwise) {
+  /** Where a session is; `otherwise`: it was deleted. */
+  static long positionOf(Session session, long otherwise) {
     try {
-      return get.get();
-    } catch (InfiniException | IllegalArgumentException | IllegalStateException e) {
+      return session.position();
+    } catch (IllegalStateException e) {
       return otherwise;
     }
   }

@@ -141,8 +141,8 @@ final class Writer {
         try {
           batch.add(run.session);
           runs.add(run);
-        } catch (RuntimeException e) {
-          run.end("", "", e);
+        } catch (RuntimeException | OutOfMemoryError e) {
+          run.end("", "", failure(e));
         }
       }
       runs.removeIf(run -> {
@@ -163,7 +163,7 @@ final class Writer {
     boolean together = true;
     try {
       tokens = batch.next();
-    } catch (RuntimeException e) {
+    } catch (RuntimeException | OutOfMemoryError e) {
       together = false;
     }
     List<Run> staying = new ArrayList<>();
@@ -178,10 +178,14 @@ final class Writer {
         else staying.add(run);
       } catch (CancelledException e) {
         run.leave(text, "cancelled", null);
-      } catch (RuntimeException e) {
-        run.leave(text, "", e);
+      } catch (RuntimeException | OutOfMemoryError e) {
+        run.leave(text, "", failure(e));
       }
     }
     return staying;
+  }
+
+  private static RuntimeException failure(Throwable e) {
+    return e instanceof RuntimeException failed ? failed : Refusal.of(e);
   }
 }

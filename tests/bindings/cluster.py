@@ -7,6 +7,7 @@ import http.client
 import itertools
 import json
 import os
+import pathlib
 import random
 import signal
 import socket
@@ -18,8 +19,9 @@ import time
 
 sys.dont_write_bytecode = True
 import postgres as server
+import service
 
-MODEL, MEMORIES, SECONDS, COMMAND = sys.argv[1], int(sys.argv[2]), float(sys.argv[3]), sys.argv[4:]
+MEMORIES, SECONDS, COMMAND = int(sys.argv[2]), float(sys.argv[3]), sys.argv[4:]
 CLIENTS = 8
 AT_HAND = MEMORIES // 2  # on a silo: two silos hardly hold them all
 WORDS = 'Lily Tom dog park ball happy big little ran saw played found tree red house friend'.split()
@@ -34,14 +36,15 @@ def free_ports(count):
 
 
 class Silo:
-    def __init__(self, postgres, http_port, port):
+    def __init__(self, model, postgres, http_port, port):
+        self.model = model
         self.address, self.port = f'127.0.0.1:{http_port}', f'127.0.0.1:{port}'
         self.environment = dict(os.environ, INFINI_TOKEN='secret', INFINI_POSTGRES=postgres.connection, INFINI_LOG='off',
                                 INFINI_MAX_SESSIONS=str(AT_HAND), INFINI_UNSAVED='2000', INFINI_IDLE_SECONDS='4', INFINI_QUEUE='1000')
         self.start()
 
     def start(self):
-        self.process = subprocess.Popen([*COMMAND, MODEL, self.address, self.port], stdout=subprocess.PIPE, env=self.environment, text=True)
+        self.process = subprocess.Popen([*COMMAND, self.model, self.address, self.port], stdout=subprocess.PIPE, env=self.environment, text=True)
 
     def wait(self):
         assert any(line.startswith('listening on') for line in self.process.stdout), f'a silo ended with {self.process.wait()}'
@@ -111,7 +114,8 @@ class Client(threading.Thread):
 def main(folder):
     postgres = server.Postgres(folder)
     ports = free_ports(6)
-    silos = [Silo(postgres, *pair) for pair in zip(ports[:3], ports[3:])]
+    model = service.chat_model(pathlib.Path(folder))
+    silos = [Silo(model, postgres, *pair) for pair in zip(ports[:3], ports[3:])]
     try:
         for silo in silos:
             silo.wait()
@@ -208,6 +212,26 @@ def interface(silos):
     assert before == {'position': 0}, before
     listed = {each['id']: each['bytes'] for each in json.loads(expect(200, first, 'GET', '/v1/memories'))['data']}
     assert listed['lily'] > 0 and {'tom', 'ann', 'new'} <= listed.keys(), listed
+    note = lambda silo, name, text, wanted=200: expect(wanted, silo, 'PUT', f'/v1/memories/{name}/note', json.dumps({'note': text}).encode())
+    note(third, 'lily', 'hers')
+    note(first, 'nobody', 'x', 404)
+    for silo in silos:
+        notes = {each['id']: each['note'] for each in json.loads(expect(200, silo, 'GET', '/v1/memories'))['data']}
+        assert notes['lily'] == 'hers' and notes['tom'] == '' and 'nobody' not in notes, notes
+
+    def says(silo, *contents):
+        messages = [{'role': ('user', 'assistant')[i % 2], 'content': content} for i, content in enumerate(contents)]
+        answer = expect(200, silo, 'POST', '/v1/chat/completions', json.dumps({'messages': messages, 'memory': 'chat', 'max_tokens': 5}).encode())
+        return json.loads(answer)['usage']['prompt_tokens']
+    long = 'Lily has a dog. ' * 100
+    assert says(first, long) > 400 and says(second, long, 'x', 'And Tom?') < 100 > says(third, long, 'x', 'And Tom?', 'y', 'And now?')
+    for silo, name, body in (first, 'bad/feed', b'\xff'), (second, 'worse/merge', b'{"memory": "nobody"}'):  # which makes no memory
+        call(silo.address, 'POST', '/v1/memories/' + name, body)
+    expect(422, third, 'PUT', '/v1/memories/worst', b'no snapshot')
+    for silo in silos:
+        assert not {'bad', 'worse', 'worst'} & {each['id'] for each in json.loads(expect(200, silo, 'GET', '/v1/memories'))['data']}
+        for name in 'bad', 'worse', 'worst':
+            expect(404, silo, 'GET', '/v1/memories/' + name)
     expect(204, third, 'DELETE', '/v1/memories/tom')
     for silo in silos:
         expect(404, silo, 'GET', '/v1/memories/tom')
@@ -245,6 +269,7 @@ def check(clients, silos):
     assert len(feeds) == MEMORIES
     with concurrent.futures.ThreadPoolExecutor(len(silos)) as pool:
         on = collections.Counter(pool.map(verify, feeds, itertools.cycle(silos)))
+    assert len(on) > 1, on
     print(f'{MEMORIES} memories of {sum(map(len, feeds.values()))} texts are what they were fed: 0 lost, 0 twice; silos have', dict(on))
 
 

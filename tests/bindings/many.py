@@ -151,6 +151,26 @@ def check_pieces(command):
         assert answered[0] == 'short' and len(answered) == 4, answered
 
 
+def check_silent_reader(command):
+    """Who does not listen is not written for, holds up nobody, and is gone when it leaves."""
+    body = json.dumps(LONG | {'stream': True})
+    with Service(command, INFINI_MAX_TOKENS=str(1 << 40)) as service, socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.connect(('127.0.0.1', service.port))
+        connection.sendall(f'POST /v1/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\n'
+                           f'Content-Length: {len(body)}\r\n\r\n{body}'.encode())
+        before, now, end = [], [0], time.monotonic() + 120
+        while before != now or now[0] < 100:
+            assert now and time.monotonic() < end, now
+            time.sleep(1)
+            before, now = now, [position for position, _ in service.sessions().values()]
+        v1.post(service, 'completions', prompt='One day', max_tokens=30)
+        assert [position for position, _ in service.sessions().values()] in (now, []), now  # or it was hung up on
+        connection.close()
+        waits(service, 'infini_active_requests', 0)
+        assert service.sessions() == {}
+
+
 def check_feeds(command):
     """Feeds have their turns, by clients and beside who writes; those that wait for text have none, and no more wait than may."""
     with Service(command, INFINI_QUEUE='2', INFINI_TOKEN=f'{TOKEN}, two') as service, contextlib.ExitStack() as stack:
@@ -202,3 +222,4 @@ def check(command, folder):
     check_long_prompt(command)
     check_pieces(command)
     check_feeds(command)
+    check_silent_reader(command)

@@ -4,6 +4,7 @@ import http.client
 import json
 import pathlib
 import re
+import resource
 import select
 import socket
 import time
@@ -45,12 +46,14 @@ def check_probes(command, folder):
         assert status == 200 and headers['Content-Type'].startswith('text/plain'), headers
         lines = text.decode().splitlines()
         for line in lines:
-            assert re.fullmatch(r'# (HELP|TYPE) infini_\w+ .+|infini_\w+({\w+="[^"]*"})? [0-9.e+-]+', line), line
+            assert re.fullmatch(r'# (HELP|TYPE) (infini|process)_\w+ .+|(infini|process)_\w+({\w+="[^"]*"})? [0-9.e+-]+', line), line
         values = dict(line.rsplit(' ', 1) for line in lines if line[0] != '#')
         assert float(values['infini_tokens_read_total']) - before['infini_tokens_read_total'] == usage['prompt_tokens'], (values, usage)
         assert float(values['infini_tokens_written_total']) - before['infini_tokens_written_total'] == 7, values
         assert float(values['infini_first_token_seconds_bucket{le="+Inf"}']) == 1 == float(values['infini_first_token_seconds_count'])
         assert float(values['infini_requests_total{status="401"}']) == 1 and float(values['infini_memories']) == 1, values
+        assert float(values['infini_session_bytes']) > 10000 and float(values['process_resident_memory_bytes']) > 1e6, values
+        assert float(values['infini_write_tokens_per_second']) > 0 < float(values['infini_read_tokens_per_second']), values
         read = float(values['infini_tokens_read_total'])
         fed = json.loads(service.call('POST', '/v1/memories/fed/feed', b'a text that is fed'))['position']
         end = time.monotonic() + SOON
@@ -68,6 +71,10 @@ def check_probes(command, folder):
         connection.request('OPTIONS', '/v1/chat/completions', headers={'Origin': 'https://other.example'})
         response = connection.getresponse()
         assert response.status == 204 and 'Authorization' in response.headers['Access-Control-Allow-Headers'], response.headers
+        for asked in ('authorization,content-type,x-stainless-os, x-stainless-retry-count', 'x y', 'x' * 2000):  # OpenAI's client; not so
+            _, headers, _ = ask(service, 'options', '/v1/chat/completions', Origin='https://other.example',
+                                **{'Access-Control-Request-Headers': asked})
+            assert (headers['Access-Control-Allow-Headers'] == asked) == ('stainless' in asked), headers
     with Service(command) as service:
         assert ask(service, 'get', '/model', Origin='https://page.example')[1]['Access-Control-Allow-Origin'] is None
     for wrong in ('INFINI_QUEUE=many\n', 'what\n'):
@@ -127,10 +134,20 @@ def check_specification(command, model):
 def closed_of(service, count):
     """How many of so many connections, which say nothing, the service closes: until it has closed no further one for a second."""
     with contextlib.ExitStack() as stack:
-        still = [stack.enter_context(socket.create_connection(('127.0.0.1', service.port), timeout=10)) for _ in range(count)]
-        while closed := select.select(still, [], [], 1)[0]:
-            still = [connection for connection in still if connection not in closed]
+        poll, still = select.poll(), {}
+        for _ in range(count):
+            connection = stack.enter_context(socket.create_connection(('127.0.0.1', service.port), timeout=30))
+            still[connection.fileno()] = connection
+            poll.register(connection, select.POLLIN)
+        while closed := poll.poll(1000):
+            for number, _ in closed:
+                poll.unregister(still.pop(number))
         return count - len(still)
+
+
+def resident(service):
+    """Its memory in kB."""
+    return int(re.search(r'VmRSS:\s+(\d+)', pathlib.Path(f'/proc/{service.process.pid}/status').read_text())[1])
 
 
 def check_abuse(command):
@@ -139,16 +156,20 @@ def check_abuse(command):
     huge = b'{"prompt": "x", "user": "' + b'y' * (2 << 20) + b'"}'
     chunks = b''.join(b'10000\r\n' + b'x' * 65536 + b'\r\n' for _ in range(40))
     head = f'Host: x\r\nAuthorization: Bearer {TOKEN}\r\n'.encode()
-    post = lambda *lines, body=b'': b'POST /v1/completions HTTP/1.1\r\n' + head + b''.join(line + b'\r\n' for line in lines) + b'\r\n' + body
-    sized = lambda body: post(b'Content-Length: %d' % len(body), body=body)
+    request = lambda call, *lines, body=b'': call + b' HTTP/1.1\r\n' + head + b''.join(line + b'\r\n' for line in lines) + b'\r\n' + body
+    post = lambda *lines, body=b'': request(b'POST /v1/completions', *lines, body=body)
+    sized = lambda call, body: request(call, b'Content-Length: %d' % len(body), body=body)
     get = lambda path: b'GET ' + path + b' HTTP/1.1\r\n' + head + b'\r\n'
-    bodies = {body[:30]: (sized(body), (400, 413)) for body in (
+    calls = [b'POST /v1/' + path for path in (b'completions', b'chat/completions', b'embeddings', b'memories/x/merge')]
+    bodies = {call + body[:30]: (sized(call, body), (400, 413)) for call in calls for body in (
         deep, huge, b'\xff\xfe{}', b'{"prompt": "\xed\xa0\x80"}', b'{"prompt": "x"} x', b'{"prompt": "x"}{}', b'{"prompt": "x",}',
         b'{"prompt": "x", "seed": 1e400}', b'{"prompt": "x", "max_tokens": 1' + b'0' * 5000 + b'}', b'{"prompt": "x", "max_tokens": NaN}',
         b'', b'\x00', b'null', b'{"prompt": "x", "stop": ' + b'[' * 20000 + b']' * 20000 + b'}')}
     paths = {path[:30]: (get(path), (400, 404, 405, 414, 431)) for path in (
         b'/v1//completions', b'/v1/memories/..%2f..%2f..%2fetc%2fpasswd', b'/v1/memories/%2e%2e', b'/v1/memories/a%00b', b'/sessions/%00',
         b'/v1/memories/' + b'x' * 5000, b'//etc/passwd', b'/v1/memories/%ff', b'/' + b'a/' * 9000, b'/%', b'/v1/memories/..%5c..%5cx')}
+    texts = {b'feed' + text: (sized(b'POST /v1/memories/x/feed', text), (400,)) for text in (b'\xff', b'\xed\xa0\x80', b'a \xc3', b'\xc0\x80')}
+    snapshots = {b'put' + data[:30]: (sized(b'PUT /v1/memories/x', data), (422,)) for data in (b'', b'x', bytes(100000), b'INFI' * 1000)}
     framing = {
         'announced too large': (post(b'Content-Length: 99999999999'), (413,)),
         'endless': (post(b'Transfer-Encoding: chunked', body=chunks), (413,)),
@@ -164,9 +185,8 @@ def check_abuse(command):
         'other method': (b'FOO /model HTTP/1.1\r\n' + head + b'\r\n', (400, 405, 501)),
     }
     with Service(command, INFINI_MAX_CONNECTIONS='50') as service:
-        resident = lambda: int(re.search(r'VmRSS:\s+(\d+)', pathlib.Path(f'/proc/{service.process.pid}/status').read_text())[1])
         def send():
-            for name, (request, statuses) in (bodies | paths | framing).items():
+            for name, (request, statuses) in (bodies | texts | snapshots | paths | framing).items():
                 with socket.create_connection(('127.0.0.1', service.port), timeout=10) as connection:
                     try:
                         connection.sendall(request)
@@ -176,12 +196,12 @@ def check_abuse(command):
                         received = connection.recv(4096)
                     except ConnectionError:
                         received = b''  # before it had read all
-                assert not received or int(received.split()[1]) in statuses, (name, received[:300])
+                assert received and int(received.split()[1]) in statuses, (name, received[:300])
         send()
-        before = resident()
+        before = resident(service)
         for _ in range(3):
             send()
-        assert resident() < before + 200000, f'{before} kB grew to {resident()}'  # of which most is what a collector has not collected
+        assert resident(service) < before + 200000, f'{before} kB grew to {resident(service)}'  # of which most is what a collector has not collected
         end = time.monotonic() + 60
         while not 25 <= (closed := closed_of(service, 80)) <= 40:  # more, while connections from before have their places
             assert time.monotonic() < end, f'{closed} of 80 connections were closed, where 50 may be open'
@@ -193,6 +213,21 @@ def check_abuse(command):
             except (ConnectionError, http.client.HTTPException):
                 assert time.monotonic() < end
         many.waits(service, 'infini_active_requests', 0)
+    with Service(command, INFINI_HEADER_TIMEOUT='60') as service:
+        most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        count = min(10000, most - 100) if most > 0 else 10000
+        resource.setrlimit(resource.RLIMIT_NOFILE, (count + 100, most))
+        for wave in range(2):
+            closed = closed_of(service, count)
+            assert count - 1000 <= closed < count - 900, f'{closed} of {count} connections were closed, where 1000 may be open'
+            end = time.monotonic() + 60
+            while True:
+                with contextlib.suppress(ConnectionError, http.client.HTTPException):
+                    assert service.sessions() == {}
+                    break
+                assert time.monotonic() < end, 'no place is free'
+            if wave == 0: before = resident(service)
+        assert resident(service) < before + 200000, f'{before} kB grew to {resident(service)}'
     with Service(command, INFINI_MAX_CONNECTIONS='50', INFINI_HEADER_TIMEOUT='1') as service:
         for _ in range(2):  # clients that leave amid the head free their places
             for _ in range(80):

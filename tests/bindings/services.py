@@ -22,7 +22,7 @@ import many
 import operators
 import v1
 from stores import Stores
-from service import BODY_LIMIT, MODEL, SOON, TOKEN, Service, answer_of, ends_cancelled, rest_of, was_cancelled
+from service import BODY_LIMIT, MODEL, SOON, TOKEN, Service, answer_of, chat_model, ends_cancelled, rest_of, was_cancelled
 
 TEXT = 'One day 😀 Lily met a dog. ' * 200
 SPEAK_V1 = ('java', 'csharp', 'go')
@@ -333,21 +333,12 @@ def check_kept(command, store):
             assert at(service, name) >= reached[name], (name, at(service, name), reached)
 
 
-def check_chat(command, folder):
+def check_chat(command, model):
     """Conversations, with a model that has a chat template, and one that has none."""
-    template = "{% for message in messages %}{{ '<|' + message['role'] + '|>\\n' + message['content'] + eos_token + '\\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|assistant|>\\n' }}{% endif %}"
-    entry = lambda text: struct.pack('<Q', len(text)) + text.encode()
-    size = len(entry('tokenizer.chat_template')) + 4 + 8
-    value = template + ' ' * (-(size + len(template)) % 32)  # so that the weights stay where they are aligned
-    data = pathlib.Path(MODEL).read_bytes()
-    data = data[:16] + struct.pack('<Q', struct.unpack_from('<Q', data, 16)[0] + 1) + entry('tokenizer.chat_template') + \
-        struct.pack('<I', 8) + entry(value) + data[24:]
-    model = folder / 'chat.gguf'
-    model.write_bytes(data)
     def messages(*contents, **more):
         roles = ('user', 'assistant')
         return json.dumps({'messages': [{'role': roles[i % 2], 'content': c} for i, c in enumerate(contents)]} | more).encode()
-    with Service(command, str(model)) as service:
+    with Service(command, model) as service:
         first, second = service.session(), service.session()
         reply = service.generate(first, '/chat', messages('Who is Lily?'))
         assert reply[0] and reply == service.generate(second, '/chat', messages('Who is Lily?')), reply
@@ -384,7 +375,10 @@ def check_gaps(command, folder):
     assert data.count(token('\u0116')) == 1
     model = folder / 'gaps.gguf'
     model.write_bytes(data.replace(token('\u0116'), token('\u03a9')))
-    with Service(command, str(model)) as service:
+    with Service(command, str(model), INFINI_MAX_PROMPT='100') as service:
+        for prompt, expect in (('a \x16log ', 200), ('a \x16log ' * 100, 400)):  # which bounds it, too
+            answer = v1.post(service, 'completions', expect, prompt=prompt, max_tokens=3)
+        assert answer['error']['code'] == 'context_length_exceeded', answer
         assert json.loads(service.call('GET', '/model'))['trained_memory'] is True
         assert not any('no trained memory' in line for line in service.said), service.said
         session, strict = service.session(), service.session(unknown_text='error')
@@ -415,6 +409,7 @@ def check(command, speaks_v1, book, kinds, turn):
             v1.check_completions(service)
             v1.check_embeddings(service)
             v1.check_leaving(service)
+            v1.check_cancel(service)
         check_framing(service)
         session, wanted = check_texts(service)
         snapshot = service.call('GET', session + '/snapshot')  # saved, damaged, restored
@@ -434,16 +429,21 @@ def check(command, speaks_v1, book, kinds, turn):
     check_end(command)
     check_coming(command)
     with tempfile.TemporaryDirectory() as folder:
-        check_chat(command, pathlib.Path(folder))
+        model = chat_model(pathlib.Path(folder))
+        check_chat(command, model)
         if speaks_v1:
-            model = str(pathlib.Path(folder) / 'chat.gguf')  # which check_chat made
             with Service(command, model) as service:
                 v1.check_chat(service)
                 v1.check_turn(service)
                 v1.check_merging(service)
+                v1.check_known(service, service)
+                v1.check_notes(service, service)
             for i in range(len(kinds)):
                 v1.check_memories(command, model, store(i))
             v1.check_idle(command, model, store(1))
+            v1.check_refused(command, model)
+            v1.check_refused(command, model, INFINI_STORE=store(0).name)
+            v1.check_late(command, model)
             check_kept(command, store(2))
             many.check(command, pathlib.Path(folder))
             operators.check(command, pathlib.Path(folder), model)
@@ -458,7 +458,7 @@ with tempfile.TemporaryDirectory() as folder, Stores(folder) as stores:
     for turn, (name, command) in enumerate(commands.items()):
         saved[name] = check(command, name in SPEAK_V1, 50000 if saved else 1 << 20, stores.kinds(name), turn)  # the long book once
         print(f'{name}: keeps its promises')
-    stores.check(commands)
+    stores.check(commands, chat_model(pathlib.Path(folder)))
 for name, command in commands.items():
     with Service(command) as service:
         for other, (snapshot, wanted) in saved.items():

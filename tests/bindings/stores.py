@@ -69,16 +69,18 @@ class Stores:
             return int(self.server.run('psql', *at, '-Atc', select % name, path.name) or 0) or None
         return Store(f'postgres://{self.server.user.pw_name}@127.0.0.1:{self.server.port}/{path.name}?sslmode=disable', size)
 
-    def check(self, commands):
-        """What two services do with one store."""
+    def check(self, commands, model):
+        """What two services do with one store; the model has a chat template."""
         for kind in ('folder', 'sqlite', 'postgres'):
             able = [command for name, command in commands.items() if kind in (('folder',) if name not in DATABASES else self.kinds(name))]
             if not able: continue
             store = self.new(kind)
             with contextlib.ExitStack() as stack:
-                services = [stack.enter_context(Service(command, INFINI_STORE=store.name)) for command in (able * 2)[:max(2, len(able))]]
+                services = [stack.enter_context(Service(command, model, INFINI_STORE=store.name)) for command in (able * 2)[:max(2, len(able))]]
                 for i, service in enumerate(services):
                     check_conflict(service, services[i - 1], f'conflict{i}')
+                    v1.check_known(service, services[i - 1])
+                    v1.check_notes(service, services[i - 1])
                 check_writers(services)
                 if kind == 'postgres': check_outage(services, self.server)
             print(f'{kind}: of {len(services)} services none loses what it was told')
@@ -168,6 +170,8 @@ def check_outage(services, server):
     before = [fed(service, f'outage{i}', b'One day Lily met a dog. ') for i, service in enumerate(services)]
     server.stop()
     for i, service in enumerate(services):
+        metrics = service.call('GET', '/metrics').decode()
+        assert 'infini_sessions ' in metrics and 'infini_memories ' not in metrics, metrics
         status, answer = feed(service, f'outage{i}', b'It was big. ')
         assert status == 503 and answer['error']['code'] == 'store_failed', (status, answer)
         v1.post(service, 'completions', prompt='One day', max_tokens=3)

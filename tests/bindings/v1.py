@@ -1,5 +1,6 @@
 """What samples/SERVICES.md promises of /v1, for services.py."""
 import base64
+import contextlib
 import http.client
 import json
 import struct
@@ -54,13 +55,17 @@ def check_completions(service):
     assert cut['choices'][0]['text'] == text[:text.index(stop)] and cut['choices'][0]['finish_reason'] == 'stop', cut
     draws = [post(service, 'completions', prompt='One day', seed=seed, max_tokens=30)['choices'][0]['text'] for seed in (1, 1, 2)]
     assert draws[0] == draws[1] != draws[2], draws
+    greedy = lambda **fields: post(service, 'completions', prompt='One day, Lily', max_tokens=30, **fields)['choices'][0]['text']
+    assert greedy(top_p=0, temperature=1) == greedy(temperature=0, n=1) == text  # of the likeliest tokens one alone
+    for fields in ({'frequency_penalty': 2}, {'presence_penalty': 2}):
+        assert greedy(temperature=0, **fields) != text, fields
     biased = post(service, 'completions', prompt='One day', temperature=0, max_tokens=3, logit_bias={'300': 100})
     assert len(set(biased['choices'][0]['text'].split())) <= 1, biased
     for fields in ({'n': 2}, {'echo': True}, {'suffix': 'x'}, {'best_of': 3}, {'logprobs': 2}, {'tools': [{}]},
                    {'response_format': {'type': 'json_object'}}):
         refused(service, 400, 'invalid_request_error', 'completions', next(iter(fields)), prompt='x', **fields)
     for fields in ({}, {'prompt': 3}, {'prompt': ['a', 'b']}, {'prompt': 'x', 'temperature': 'hot'}, {'prompt': 'x', 'temperature': -1},
-                   {'prompt': 'x', 'max_tokens': -1}, {'prompt': 'x', 'max_tokens': 1e99}, {'prompt': 'x', 'stop': 3},
+                   {'prompt': 'x', 'top_p': 2}, {'prompt': 'x', 'frequency_penalty': 'x'}, {'prompt': 'x', 'max_tokens': -1}, {'prompt': 'x', 'max_tokens': 1e99}, {'prompt': 'x', 'stop': 3},
                    {'prompt': 'x', 'logit_bias': {'x': 1}}, {'prompt': 'x', 'logit_bias': {'99999999': 1}}, {'prompt': 'x', 'stream': 3}):
         refused(service, 400, 'invalid_request_error', 'completions', **fields)
     for body in (b'x', b'[]', b'{} x', b'\xff', b'{"prompt": "\xff"}', b'[' * 30000):
@@ -101,6 +106,135 @@ def check_leaving(service):
         assert service.sessions() == {}, 'the request goes on without its client'
 
 
+def check_cancel(service):
+    """A request that is cancelled says so in a way that clients know, and is not sent again by them."""
+    for memory in ({}, {'memory': 'cancelled'}):
+        for stream in (True, False):
+            while any(busy for _, busy in service.sessions().values()):  # the one before
+                time.sleep(0.02)
+            body = json.dumps({'prompt': 'One day', 'max_tokens': 1 << 30, 'logit_bias': {'2': -100}, 'stream': stream} | memory).encode()
+            with service.begin('POST', '/v1/completions', f'Content-Length: {len(body)}', body=body) as connection:
+                if stream:
+                    assert connection.recv(100)
+                while not (busy := [id for id, (position, busy) in service.sessions().items() if busy and position > 10]):
+                    time.sleep(0.02)
+                service.call('POST', busy[0] + '/cancel', expect=204)
+                if not stream:
+                    response = http.client.HTTPResponse(connection)
+                    response.begin()
+                    error = json.loads(response.read())['error']
+                    assert response.status == 409 and error['code'] == 'cancelled', error
+                    assert response.headers['x-should-retry'] == 'false', response.headers
+                    continue
+                received = connection.recv(1 << 16)
+                while b'"error"' not in received:
+                    part = connection.recv(1 << 16)
+                    assert part, received[-300:]
+                    received += part
+                assert b'cancelled' in received.partition(b'"error"')[2] and b'[DONE]' not in received, received[-300:]
+                assert b'"finish_reason":"' not in received.replace(b' ', b''), received[-300:]
+    service.call('DELETE', '/v1/memories/cancelled', expect=204)
+
+
+def check_refused(command, model, **environment):
+    """A request that is refused leaves no memory behind."""
+    with Service(command, model, INFINI_MAX_SESSIONS='4', INFINI_MAX_MEMORIES='2', INFINI_MAX_PROMPT='1000', **environment) as service:
+        feed = lambda name, text, expect=200: service.call('POST', f'/v1/memories/{name}/feed', text, expect=expect)
+        feed('kept', b'One day')
+        snapshot = service.call('GET', '/v1/memories/kept')
+        for i in range(6):
+            feed(f'feed{i}', b'\xff', 400)
+            service.call('PUT', f'/v1/memories/put{i}', snapshot[:-1], expect=422)
+            service.call('POST', f'/v1/memories/merge{i}/merge', b'{"memory": "kept", "weight": 0}', expect=400)
+            service.call('POST', f'/v1/memories/merge{i}/merge', b'{"memory": "nobody"}', expect=404)
+            chat(service, says('Lily has a dog. ' * 1000), memory=f'long{i}', expect=400)
+            chat(service, [{'role': 'pirate', 'content': 'x'}], memory=f'role{i}', expect=400)
+            for name in (f'feed{i}', f'put{i}', f'merge{i}', f'long{i}', f'role{i}'):
+                service.call('GET', '/v1/memories/' + name, expect=404)
+                service.call('DELETE', '/v1/memories/' + name, expect=404)
+        names = lambda: [entry['id'] for entry in json.loads(service.call('GET', '/v1/memories'))['data']]
+        assert names() == ['kept'], names()
+        assert service.sessions().keys() <= {'/sessions/memory:kept'}, service.sessions()
+        feed('second', b'One day')
+        feed('third', b'One day', 429)
+        assert names() == ['kept', 'second'], names()
+        for session in [service.session(), service.session()]:  # all that there is room for
+            service.call('DELETE', session, expect=204)
+        service.call('DELETE', '/v1/memories/second', expect=204)
+        feed('third', b'One day')
+
+
+def check_known(first, second):
+    """What a memory has read it knows again, however a client writes it, wherever it is asked, and after a request that was cut off."""
+    said = 'Lily has a d\u00f6g \\ "X" \n\u2028. ' * 60
+    read = chat(first, says(said), memory='known')['usage']['prompt_tokens']
+    assert read > 400, read
+    def ask(service, messages, ascii=True):
+        body = json.dumps({'messages': messages, 'memory': 'known', 'max_tokens': 3, 'temperature': 0}, ensure_ascii=ascii,
+                          indent=1 if ascii else None).encode()
+        return json.loads(service.call('POST', '/v1/chat/completions', body))['usage']['prompt_tokens']
+    so_far = says(said, 'a reply')
+    for i, (service, ascii) in enumerate(((second, True), (first, False), (second, False), (first, True))):
+        so_far += says([{'type': 'text', 'text': f'And {i}, \u00e4?'}])
+        tokens = ask(service, so_far, ascii)
+        assert tokens < 100, (i, tokens)
+    # A long message that is cut off is read again; those before it are not.
+    long = {'messages': so_far + says('Tom has a cat. ' * 10000), 'memory': 'known', 'max_tokens': 3}
+    begun = next(entry['tokens'] for entry in json.loads(first.call('GET', '/v1/memories'))['data'] if entry['id'] == 'known')
+    body = json.dumps(long).encode()
+    with first.begin('POST', '/v1/chat/completions', f'Content-Length: {len(body)}', body=body) as connection:
+        first.until('/sessions/memory:known', True, begun)
+        first.call('POST', '/sessions/memory:known/cancel', expect=204)
+        assert answer_of(connection)[0] == 409
+    tokens = ask(second, so_far + says('And then?'))
+    assert tokens < 100, tokens
+    first.call('DELETE', '/v1/memories/known', expect=204)
+
+
+def check_notes(first, second):
+    """A memory has a note, which lists show wherever they are asked, and which stays whatever it reads."""
+    def note(service, text, expect=200, name='noted'):
+        answer = json.loads(service.call('PUT', f'/v1/memories/{name}/note', json.dumps({'note': text}).encode(), expect=expect))
+        assert expect != 200 or answer == {'note': text}, answer
+    listed = lambda service, name='noted': {entry['id']: entry['note'] for entry in json.loads(service.call('GET', '/v1/memories'))['data']}[name]
+    note(first, 'nobody', 404)
+    chat(first, says('Lily has a dog. ' * 100), memory='noted')
+    assert listed(first) == ''
+    for text in ('Lily\'s \u00e4 \U0001f600 "x" ', ' a  b', 'x' * 1024):
+        note(first, text)
+        assert listed(first) == listed(second) == text
+    note(second, 'again')
+    snapshot = first.call('GET', '/v1/memories/noted')
+    assert chat(first, says('Lily has a dog. ' * 100, 'x', 'And Tom?'), memory='noted')['usage']['prompt_tokens'] < 100
+    first.call('POST', '/v1/memories/noted/feed', b'The sun is hot.')
+    second.call('PUT', '/v1/memories/noted', snapshot)
+    assert listed(first) == listed(second) == 'again'
+    for wrong in (3, None, ['x'], 'x' * 1025, '\u00e4' * 513, 'a\0b'):
+        note(first, wrong, 400)
+    assert listed(second) == 'again'
+    note(second, '')
+    assert listed(first) == ''
+    note(first, 'gone')
+    first.call('DELETE', '/v1/memories/noted', expect=204)
+    second.call('POST', '/v1/memories/noted/feed', b'The sun is hot.')
+    assert listed(second) == ''
+    second.call('DELETE', '/v1/memories/noted', expect=204)
+
+
+def check_late(command, model):
+    """A request that takes longer than it may keeps what it has read, and is not sent again by clients."""
+    with Service(command, model, INFINI_MAX_SECONDS='1', INFINI_MAX_PROMPT='1000000') as service:
+        connection = http.client.HTTPConnection('127.0.0.1', service.port, timeout=60)
+        for memory, retry in (({}, None), ({'memory': 'late'}, 'false')):
+            body = json.dumps({'messages': says('Lily has a dog. ' * 60000), 'max_tokens': 3} | memory)
+            connection.request('POST', '/v1/chat/completions', body, {'Authorization': f'Bearer {TOKEN}'})
+            response = connection.getresponse()
+            error = json.loads(response.read())['error']
+            assert response.status == 504 and error['code'] == 'timeout' and error['type'] == 'server_error', error
+            assert response.headers['x-should-retry'] == retry, response.headers
+        assert json.loads(service.call('GET', '/v1/memories'))['data'][0]['tokens'] > 100
+
+
 def check_memories(command, model, store):
     """A memory reads only what is new, outlives the service, goes when it is deleted, and makes room for others."""
     with Service(command, model, INFINI_STORE=store.name) as service:
@@ -121,7 +255,7 @@ def check_memories(command, model, store):
         header = post(service, 'chat/completions', messages=says('Hello'), max_tokens=5, memory='lily')
         assert header['usage']['prompt_tokens'] < 100
         assert json.loads(service.call('GET', '/v1/memories'))['data'] == [
-            {'object': 'memory', 'id': 'lily', 'bytes': store.bytes('lily'), 'tokens': service.sessions()['/sessions/memory:lily'][0]}]
+            {'object': 'memory', 'id': 'lily', 'bytes': store.bytes('lily'), 'note': '', 'tokens': service.sessions()['/sessions/memory:lily'][0]}]
         fed = json.loads(service.call('POST', '/v1/memories/fed/feed', 'Lily has a dog. '.encode() * 100))
         assert fed['position'] > 400 and store.bytes('fed'), fed
         service.call('DELETE', '/v1/memories/fed', expect=204)
@@ -206,15 +340,24 @@ def check_merging(service):
 
 
 def check_idle(command, model, store):
-    """A memory that nobody uses leaves for the store, and comes back when it is named."""
+    """A memory that nobody uses leaves for the store, and comes back when it is named; a session without a name is closed, unless it
+    is busy."""
     with Service(command, model, INFINI_STORE=store.name, INFINI_IDLE_SECONDS='1') as service:
-        session = service.session()
-        chat(service, says('Lily has a dog. ' * 100), memory='lily')
-        deadline = time.monotonic() + SOON
-        while len(service.sessions()) > 1:
-            assert time.monotonic() < deadline, service.sessions()
-            time.sleep(0.05)
-        assert service.sessions() == {session: (0, False)}  # which is nowhere else
+        session, busy = service.session(), service.session(max_tokens=-1, ignore_end=True)
+        service.feed(busy, b'One day')
+        with service.generating(busy) as stream:
+            def hear():
+                with contextlib.suppress(OSError):
+                    while stream.recv(1 << 16): pass
+            threading.Thread(target=hear, daemon=True).start()
+            chat(service, says('Lily has a dog. ' * 100), memory='lily')
+            deadline = time.monotonic() + SOON
+            while len(service.sessions()) > 1:
+                assert time.monotonic() < deadline, service.sessions()
+                time.sleep(0.05)
+            assert service.sessions().keys() == {busy}
+            service.refused(404, 'NOT_FOUND', 'POST', session + '/generate')
+            service.call('DELETE', busy, expect=204)
         entry, = json.loads(service.call('GET', '/v1/memories'))['data']
         assert entry['id'] == 'lily' and entry['tokens'] is None and entry['bytes'] > 0, entry
         assert chat(service, says('Lily has a dog. ' * 100, 'x', 'And Tom?'), memory='lily')['usage']['prompt_tokens'] < 100
