@@ -7,7 +7,6 @@ import http.client
 import itertools
 import json
 import os
-import pathlib
 import random
 import signal
 import socket
@@ -18,10 +17,10 @@ import threading
 import time
 
 sys.dont_write_bytecode = True
+import chat_model
 import postgres as server
-import service
 
-MEMORIES, SECONDS, COMMAND = int(sys.argv[2]), float(sys.argv[3]), sys.argv[4:]
+MODEL, MEMORIES, SECONDS, COMMAND = sys.argv[1], int(sys.argv[2]), float(sys.argv[3]), sys.argv[4:]
 CLIENTS = 8
 AT_HAND = MEMORIES // 2  # on a silo: two silos hardly hold them all
 WORDS = 'Lily Tom dog park ball happy big little ran saw played found tree red house friend'.split()
@@ -114,7 +113,8 @@ class Client(threading.Thread):
 def main(folder):
     postgres = server.Postgres(folder)
     ports = free_ports(6)
-    model = service.chat_model(pathlib.Path(folder))
+    model = f'{folder}/chat.gguf'
+    chat_model.write(MODEL, model)
     silos = [Silo(model, postgres, *pair) for pair in zip(ports[:3], ports[3:])]
     try:
         for silo in silos:

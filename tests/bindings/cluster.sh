@@ -9,7 +9,7 @@ rm -rf "$project/silo" "$project/service" # what was made of them stays
 mkdir -p "$project/silo" "$project/service"
 cp "$source/samples/cluster/"*.{cs,csproj,config} "$project/silo"
 cp "$source/samples/csharp-service/"*.cs "$project/service"
-sed -i "s#value=.*packages\"#value=\"$3/packages\"#" "$project/silo/nuget.config"
+use_our_packages "$3" "$project/silo"
 if ! dotnet build --nologo --verbosity quiet --configuration Release --output "$project/out" -p:InfiniVersion="$4" \
   -p:InfiniService="$project/service" -p:BaseIntermediateOutputPath="$project/obj/" "$project/silo" >"$project/log" 2>&1; then
   cat "$project/log"

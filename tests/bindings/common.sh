@@ -32,25 +32,17 @@ use_nuget() {
   rm -rf "$NUGET_PACKAGES/infini" "$NUGET_PACKAGES/infini.extensions.ai"
 }
 
-# Writes the small model with a chat template, which it does not have by itself: chat_model FILE
-chat_model() {
-  python3 - "$source/samples/models/stories260K.gguf" "$1" <<'PY'
-import struct, sys
-data = open(sys.argv[1], 'rb').read()
-text = lambda value: struct.pack('<Q', len(value)) + value.encode()
-key = text('tokenizer.chat_template') + struct.pack('<I', 8)
-template = "{% for message in messages %}{{ '<|' + message['role'] + '|>\\n' + message['content'] + eos_token + '\\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|assistant|>\\n' }}{% endif %}"
-template += ' ' * (-(len(key) + 8 + len(template)) % 32)  # so that the weights stay where they are aligned
-count, = struct.unpack_from('<Q', data, 16)
-open(sys.argv[2], 'wb').write(data[:16] + struct.pack('<Q', count + 1) + key + text(template) + data[24:])
-PY
-}
+# Writes the small model with a chat template: chat_model FILE
+chat_model() { python3 -B "$tests/chat_model.py" "$source/samples/models/stories260K.gguf" "$1"; }
+
+# Has a project take our packages from the build: use_our_packages BUILD PROJECT
+use_our_packages() { sed -i "s#value=.*packages\"#value=\"$1/packages\"#" "$2/nuget.config"; }
 
 # Copies the service in C#, which takes our packages from the build: copy_csharp_service BUILD FOLDER
 copy_csharp_service() {
   mkdir "$2"
   cp "$source/samples/csharp-service/"*.{cs,csproj,config} "$2"
-  sed -i "s#value=.*packages\"#value=\"$1/packages\"#" "$2/nuget.config"
+  use_our_packages "$1" "$2"
 }
 
 # Prints the port of a service that is starting, once it listens: port_of LOG PROCESS

@@ -3,10 +3,8 @@ import contextlib
 import http.client
 import json
 import os
-import pathlib
 import shlex
 import socket
-import struct
 import subprocess
 import sys
 import threading
@@ -138,20 +136,6 @@ class Service:
             assert part, received
             received += part
         return connection
-
-
-def chat_model(folder):
-    """The model with a chat template, which it does not have by itself."""
-    template = "{% for message in messages %}{{ '<|' + message['role'] + '|>\\n' + message['content'] + eos_token + '\\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|assistant|>\\n' }}{% endif %}"
-    entry = lambda text: struct.pack('<Q', len(text)) + text.encode()
-    size = len(entry('tokenizer.chat_template')) + 4 + 8
-    value = template + ' ' * (-(size + len(template)) % 32)  # so that the weights stay where they are aligned
-    data = pathlib.Path(MODEL).read_bytes()
-    data = data[:16] + struct.pack('<Q', struct.unpack_from('<Q', data, 16)[0] + 1) + entry('tokenizer.chat_template') + \
-        struct.pack('<I', 8) + entry(value) + data[24:]
-    model = folder / 'chat.gguf'
-    model.write_bytes(data)
-    return str(model)
 
 
 def answer_of(connection):

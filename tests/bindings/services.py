@@ -18,11 +18,12 @@ import threading
 import time
 
 sys.dont_write_bytecode = True
+import chat_model
 import many
 import operators
 import v1
 from stores import Stores
-from service import BODY_LIMIT, MODEL, SOON, TOKEN, Service, answer_of, chat_model, ends_cancelled, rest_of, was_cancelled
+from service import BODY_LIMIT, MODEL, SOON, TOKEN, Service, answer_of, ends_cancelled, rest_of, was_cancelled
 
 TEXT = 'One day 😀 Lily met a dog. ' * 200
 SPEAK_V1 = ('java', 'csharp', 'go')
@@ -429,7 +430,8 @@ def check(command, speaks_v1, book, kinds, turn):
     check_end(command)
     check_coming(command)
     with tempfile.TemporaryDirectory() as folder:
-        model = chat_model(pathlib.Path(folder))
+        model = f'{folder}/chat.gguf'
+        chat_model.write(MODEL, model)
         check_chat(command, model)
         if speaks_v1:
             with Service(command, model) as service:
@@ -458,7 +460,9 @@ with tempfile.TemporaryDirectory() as folder, Stores(folder) as stores:
     for turn, (name, command) in enumerate(commands.items()):
         saved[name] = check(command, name in SPEAK_V1, 50000 if saved else 1 << 20, stores.kinds(name), turn)  # the long book once
         print(f'{name}: keeps its promises')
-    stores.check(commands, chat_model(pathlib.Path(folder)))
+    model = f'{folder}/chat.gguf'
+    chat_model.write(MODEL, model)
+    stores.check(commands, model)
 for name, command in commands.items():
     with Service(command) as service:
         for other, (snapshot, wanted) in saved.items():
