@@ -63,8 +63,7 @@ class ReadFields {
   template <class T, class... About>
   void required(const char *name, T &value, const About &...about) {
     (*this)(name, value, about...);
-    constexpr bool is_list = requires { typename T::value_type; }
-    &&!Choice<T>;
+    constexpr bool is_list = (requires { typename T::value_type; }) && !Choice<T>;
     bool there = fields_.has(name);
     if constexpr (is_list) there &= !value.empty();
     if (there || !lacking_.empty()) return;

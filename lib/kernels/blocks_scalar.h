@@ -132,9 +132,9 @@ void unpack_strip(BlockType type, const uint8_t *strip, int64_t begin, int64_t e
   for (int64_t i = begin; i < end; ++i) {
     for (int column = 0; column < kStrip; ++column) {
       const float value = block_element(type, strip, i, column).value();
-      const int64_t row = i - begin;
-      if constexpr (sizeof(Number) == 4) to[row * kPanel + column] = value;
-      else to[row / 2 * (2 * kPanel) + 2 * column + row % 2] = float_to_bf16(value);
+      Number &place = to[panel_offset<Number>(i - begin, column)];
+      if constexpr (sizeof(Number) == 4) place = value;
+      else place = float_to_bf16(value);
     }
   }
 }

@@ -215,7 +215,7 @@ void add_layer(const Config &c, int l, std::vector<TensorSpec> &table) {
          plan.output_bias);
   norm(Field::ATTENTION_POST_NORM, &To::attention_post_norm, "post_attention_norm.weight", c.width, plan.norm_after);
   norm(Field::FEED_FORWARD_NORM, &To::feed_forward_norm, "ffn_norm.weight", c.width, plan.norm_before);
-  gate_up(Field::GATE, "gate", "ffn_gate.weight", 0);
+  gate_up(Field::FFN_GATE, "gate", "ffn_gate.weight", 0);
   gate_up(Field::UP, "up", "ffn_up.weight", c.hidden);
   matrix(Field::DOWN, Role::FEED_FORWARD, &To::down, "down", "ffn_down.weight", c.width, c.hidden,
          fan_in(c.hidden) * shallow);

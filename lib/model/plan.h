@@ -1,6 +1,6 @@
 // What a model is made of: a plan for each layer, and one table of the tensors that hold its numbers. An architecture
-// is a function from a file's keys to plans; everything else follows from the plans and the table: opening, creating,
-// refusing what is not known, training, and adapters.
+// is a function from a file's keys to plans. Opening, creating, refusing what is not known, training and adapters come
+// from plans and table; what a plan cannot say yet is new code, in `model/forward.cc` and `train/graph*.cc`.
 #pragma once
 
 #include <array>
@@ -53,7 +53,7 @@ const std::string &architecture_choices();                       // "llama|qwen2
 
 // --- tensors
 
-enum class Role { EMBEDDING, OUTPUT, NORM, ATTENTION, FEED_FORWARD, BIAS, GATE };
+enum class Role { EMBEDDING, OUTPUT, NORM, ATTENTION, FEED_FORWARD, BIAS, MEMORY_GATE };
 
 // In the order of the table.
 enum class Field {
@@ -71,7 +71,7 @@ enum class Field {
   ATTENTION_OUTPUT_BIAS,
   ATTENTION_POST_NORM,
   FEED_FORWARD_NORM,
-  GATE,
+  FFN_GATE,
   UP,
   DOWN,
   FEED_FORWARD_POST_NORM,

@@ -107,8 +107,8 @@ class Session {
   // --- what it holds
   // After the last token, [vocabulary], computed where they are asked for; STATE error where there are none.
   std::span<const float> logits();
-  std::span<const float> embedding()
-      const;  // last layer's normed output for the last token, [width]; STATE error likewise
+  // The last layer's normed output for the last token, [width]; STATE error likewise.
+  std::span<const float> embedding() const;
   int64_t position() const { return position_.load(std::memory_order_relaxed); }  // tokens fed since the stream began
   int64_t segment_position() const;                                               // tokens in the open segment
   int64_t memory_tokens() const;                                                  // tokens folded into the memory

@@ -62,9 +62,9 @@ TrainingGraph::TrainingGraph(const Threads &threads, const Model &model, const G
       const size_t first = parameters_.layers()[l][field];
       return Product{first, make(first, l >= lowest_)};
     };
-    products_[l] = {of(Field::Q), of(Field::ATTENTION_OUTPUT), of(Field::GATE), of(Field::DOWN)};
+    products_[l] = {of(Field::Q), of(Field::ATTENTION_OUTPUT), of(Field::FFN_GATE), of(Field::DOWN)};
     // Unpacked for each piece, weights want larger ones.
-    if (products_[l].down.matrix.is_frozen()) piece_ = kChunk;
+    if (products_[l].down.matrix.is_frozen()) piece_ = kFeedForwardRows;
   }
   output_ = make(parameters_.output(), true);
   if (part == TrainedPart::RETRIEVAL) choose_retrieval_layers();
@@ -167,8 +167,8 @@ void TrainingGraph::reserve(const BatchLayout &layout, int threads, bool backwar
   inputs_.resize(std::max(inputs_.size(), input_count_));
   traces_.resize(std::max(traces_.size(), trace_count_));
   const int64_t bytes = bytes_of(compute_);
-  const int64_t fed = recomputes_ ? std::min(rows_, kChunk) : rows_, chunk = std::min(rows_, kChunk),
-                piece = std::min(rows_, piece_);
+  const int64_t fed = recomputes_ ? std::min(rows_, kFeedForwardRows) : rows_,
+                chunk = std::min(rows_, kFeedForwardRows), piece = std::min(rows_, piece_);
   for (size_t i = 0; i < input_count_; ++i) inputs_[i].reserve(rows_ * x_stride_);
   for (size_t i = 0; i < trace_count_; ++i)
     each_buffer(traces_[i], layout, fed, [](auto &buffer, int64_t size) { buffer.reserve(size); });
@@ -258,8 +258,8 @@ void TrainingGraph::feed_forward_backward(const Threads &threads, size_t layer, 
   const Parameters::Layer &w = parameters_.layers()[layer];
   const int64_t hidden = config_.hidden, bytes = bytes_of(compute_);
   const bool silu = config_.plans[layer].activation == Activation::SILU;
-  for (int64_t first = 0; first < rows_; first += kChunk) {
-    const int64_t rows = std::min(kChunk, rows_ - first), kept = recomputes_ ? 0 : first;
+  for (int64_t first = 0; first < rows_; first += kFeedForwardRows) {
+    const int64_t rows = std::min(kFeedForwardRows, rows_ - first), kept = recomputes_ ? 0 : first;
     if (recomputes_) feed_forward(threads, layer, first, rows, nullptr);
     const float *gate_up = t.gate_up.data() + kept * gate_up_stride_;
     const ConstRows dx = branch_gradient(threads, Parameters::kNone, w[Field::FEED_FORWARD_POST_NORM],
@@ -285,9 +285,9 @@ void TrainingGraph::feed_forward_backward(const Threads &threads, size_t layer, 
                     x_stride_);
       norm_backward(threads, t.middle.data(), w[Field::FEED_FORWARD_NORM], {first + begin, count}, gradients);
     });
-    if (trains_matrix(w[Field::GATE]))
+    if (trains_matrix(w[Field::FFN_GATE]))
       gemm_.multiply_transposed(threads, dgate_up, normed, rows, 2 * hidden, width_,
-                                gradients + parameters_[w[Field::GATE]].offset, width_, true);
+                                gradients + parameters_[w[Field::FFN_GATE]].offset, width_, true);
   }
 }
 

@@ -101,9 +101,10 @@ class TrainingGraph {
     Buffer<float> branch;       // [T][width rounded up to 64]: what attention adds, before its norm
     Buffer<float> middle;       // [T][width rounded up to 64]: the residual stream between attention and feed-forward
     Buffer<char> normed_again;  // [T][width] of the compute type
-    Buffer<float> gate_up;      // [T or kChunk][2 * hidden rounded up to 64]
-    Buffer<char> activated;     // [T or kChunk][hidden] of the compute type
-    Buffer<float> fed_branch;   // [T or kChunk][width rounded up to 64]: what the feed-forward adds, before its norm
+    Buffer<float> gate_up;      // [T or kFeedForwardRows][2 * hidden rounded up to 64]
+    Buffer<char> activated;     // [T or kFeedForwardRows][hidden] of the compute type
+    Buffer<float>
+        fed_branch;  // [T or kFeedForwardRows][width rounded up to 64]: what the feed-forward adds, before its norm
     int64_t bytes() const;
   };
 
@@ -194,8 +195,8 @@ class TrainingGraph {
   const int64_t width_, queries_, keys_, qkv_, attended_;  // columns
   const int64_t x_stride_, qkv_stride_, raw_stride_, gate_up_stride_, hidden_stride_, attended_stride_,
       retrieval_stride_;
-  int64_t piece_ = kPiece;  // rows that go through products of the feed-forward together
-  size_t lowest_ = 0;       // layers below it need no backward pass, and share a trace
+  int64_t piece_ = kCacheRows;  // rows that go through products of the feed-forward together
+  size_t lowest_ = 0;           // layers below it need no backward pass, and share a trace
   bool recomputes_ = false;
   size_t input_count_ = 0, trace_count_ = 0;  // of inputs_ and traces_, in use
 
@@ -215,12 +216,12 @@ class TrainingGraph {
   std::vector<RopeTable> ropes_;                   // of each kind
   TraceScratch scratch_;
   Buffer<float> dx_;          // [T][x_stride]
-  Buffer<float> dbranch_;     // [T or kChunk][x_stride]
+  Buffer<float> dbranch_;     // [T or kFeedForwardRows][x_stride]
   Buffer<float> dnormed_;     // [T][x_stride]
   Buffer<float> dattended_;   // [T][attended_stride]
   Buffer<float> dqkv_;        // [T][qkv_stride]
   Buffer<float> dactivated_;  // [piece_ or T][hidden_stride]
-  Buffer<char> dgate_up_;     // [kChunk or T][2 * hidden] of the compute type
+  Buffer<char> dgate_up_;     // [kFeedForwardRows or T][2 * hidden] of the compute type
   Buffer<char> narrow_, narrow_qkv_;
   RowSums sums_;
   // Of retrieval_layers_.

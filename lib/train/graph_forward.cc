@@ -115,8 +115,8 @@ void TrainingGraph::forward(const Threads &threads, const BatchLayout &layout, s
                    {compute_, trace(l).normed.data(), width_},
                    attention(layout, l, request, trace(l))});
     if (!feeds_forward(l, layers)) break;
-    for (int64_t first = 0; first < rows_; first += kChunk)
-      feed_forward(threads, l, first, std::min(kChunk, rows_ - first), input(l + 1));
+    for (int64_t first = 0; first < rows_; first += kFeedForwardRows)
+      feed_forward(threads, l, first, std::min(kFeedForwardRows, rows_ - first), input(l + 1));
   }
 }
 

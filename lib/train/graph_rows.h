@@ -11,9 +11,9 @@
 
 namespace infini {
 
-constexpr int64_t kChunk = 1024;    // rows that go through the feed-forward together
-constexpr int64_t kPiece = 256;     // of those, rows that go from one product to the next while they are in the cache
-constexpr int64_t kSumPieces = 16;  // partial sums of a vector's gradient, added in order on any number of threads
+constexpr int64_t kFeedForwardRows = 1024;  // rows that go through the feed-forward together
+constexpr int64_t kCacheRows = 256;  // of those, rows that go from one product to the next while they are in the cache
+constexpr int64_t kSumPieces = 16;   // partial sums of a vector's gradient, added in order on any number of threads
 
 // Rows of element-wise work on `columns` numbers below which a loop stays serial.
 inline int64_t row_grain(int64_t columns) { return worth_grain(10 * columns); }

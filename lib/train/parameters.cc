@@ -42,7 +42,7 @@ Parameters::Parameters(const Threads &threads, const Model &model, const Frozen 
   }
   gates_ = list_.size();
   size_ = round_up(size_, 16);
-  list_.push_back({"infini.memory.gate", Role::GATE, c.layers, c.heads, size_});
+  list_.push_back({"infini.memory.gate", Role::MEMORY_GATE, c.layers, c.heads, size_});
   size_ = round_up(size_ + list_.back().size(), 16);
   values_ = Buffer<float>(size_);
 

@@ -128,9 +128,8 @@ struct TrainConfig {
     v("first_segment", first_segment, "model|gated|ungated", "whether gates are applied while the memory is empty");
     supervision.fields(v);
     v("gates", gates, 3, "[layer, head, beta]",
-      "gates that are set before training, in this order; -1: all layers, heads; beta null: shut. Layers with a window "
-      "of "
-      "their own have none");
+      "gates that are set before training, in this order; -1: all layers, heads; beta null: shut. Layers with a "
+      "window of their own have none");
     v("feature_scale", feature_scale, 1e-3, 1e3, "factor on the weights of q and k before training");
     v("compute", compute, "auto|f32|bf16",
       "number type of matrix products; auto: bf16 where the processor is faster at it; all else is f32");

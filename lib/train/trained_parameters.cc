@@ -66,7 +66,7 @@ std::vector<Variable> choose_variables(const TrainConfig &config, const Paramete
     const Parameter &p = parameters[i];
     const bool hidden = p.role == Role::ATTENTION || p.role == Role::FEED_FORWARD;
     if (!trained[i] || (config.part == TrainedPart::LORA && hidden) || (features_alone && !features[i])) continue;
-    const Variable::Rule rule = p.role == Role::GATE                            ? Variable::Rule::GATE
+    const Variable::Rule rule = p.role == Role::MEMORY_GATE                     ? Variable::Rule::GATE
                                 : config.hidden == HiddenRule::ADAMW || !hidden ? Variable::Rule::ADAM
                                 : features[i]                                   ? Variable::Rule::FEATURES
                                                                                 : Variable::Rule::MUON;

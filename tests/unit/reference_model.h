@@ -48,7 +48,7 @@ class ReferenceModel {
       add(x, norm(biased(multiply(attended, w[Field::ATTENTION_OUTPUT]), w[Field::ATTENTION_OUTPUT_BIAS]),
                   w[Field::ATTENTION_POST_NORM]));
       const Rows again = norm(x, w[Field::FEED_FORWARD_NORM]);
-      Rows gate = multiply(again, w[Field::GATE]);
+      Rows gate = multiply(again, w[Field::FFN_GATE]);
       const Rows up = multiply(again, w[Field::UP]);
       for (size_t t = 0; t < rows; ++t)
         for (size_t i = 0; i < gate[t].size(); ++i) gate[t][i] = activation(l, gate[t][i]) * up[t][i];
