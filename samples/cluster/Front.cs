@@ -26,7 +26,9 @@ internal sealed class Front : Service
     /// <param name="settings">Those of the service.</param>
     /// <param name="memories">Those of this silo.</param>
     /// <param name="idle">After which a memory leaves a silo.</param>
-    internal Front(Model model, Settings settings, Memories memories, TimeSpan idle) : base(model, settings, memories, MostBody)
+    /// <param name="grace">How long requests go on when the silo is told to end.</param>
+    internal Front(Model model, Settings settings, Memories memories, TimeSpan idle, TimeSpan grace)
+        : base(model, settings, memories, MostBody, grace)
     {
         (this.memories, touch) = (memories, idle / 2);
         memories.Sessions = Sessions;
@@ -43,6 +45,7 @@ internal sealed class Front : Service
             await next(context);
             return;
         }
+        if (name is not null) Sessions.CheckName(name); // before the body is read
         var left = Connection.Of(context).Left;
         byte[] body = await Body(context).ToArrayAsync(left);
         request.Body = new MemoryStream(body);
@@ -66,7 +69,7 @@ internal sealed class Front : Service
         byte[] text = await Body(context).ToArrayAsync(CancellationToken.None);
         if (!Utf8.IsValid(text)) throw Refusal.Invalid("the text is not UTF-8");
         AdmitFeed(); // before it is in the database
-        return await Sessions.Use(name, true, context, Ending, async (_, session, _) =>
+        return await Sessions.Use(name, true, context, Over, async (_, session, _) =>
         {
             Task Read(Stream from) => Feed(context, session, from, true, CancellationToken.None);
             long number = 0;
@@ -94,7 +97,7 @@ internal sealed class Front : Service
         bool forwarded = request.Headers.ContainsKey(Forwarded), create = request.Method is "PUT" or "POST"
             && !request.Path.Value!.EndsWith($"/{name}/note", StringComparison.Ordinal);
         var grain = context.RequestServices.GetRequiredService<IGrainFactory>().GetGrain<IMemoryGrain>(name);
-        using var alive = forwarded ? null : new Timer(_ => grain.Locate(false).Ignore(), null, touch, touch);
+        using var alive = forwarded ? null : new Timer(_ => _ = Touch(grain), null, touch, touch);
         for (long begun = Environment.TickCount64; Environment.TickCount64 - begun < Patience.TotalMilliseconds; await Task.Delay(Pause, left))
         {
             string? address = memories.Address;
@@ -104,6 +107,7 @@ internal sealed class Front : Service
             }
             catch (Exception e) when (e is not OperationCanceledException)
             {
+                if (Ending.IsCancellationRequested) throw Refusal.Ending(); // this silo finds none any more
                 continue; // a silo was lost, is slow, or has no room
             }
             if (address is null) throw Sessions.NoMemory();
@@ -112,6 +116,18 @@ internal sealed class Front : Service
             if (forwarded) throw LiveMemory.Moved();
         }
         throw new Refusal(503, "NOT_AT_HAND", "no silo has the memory at hand; try again later");
+    }
+
+    private static async Task Touch(IMemoryGrain grain)
+    {
+        try
+        {
+            await grain.Locate(false);
+        }
+        catch (Exception)
+        {
+            // who answers will notice
+        }
     }
 
     // Whether the memory was here.

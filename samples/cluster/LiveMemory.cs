@@ -2,12 +2,14 @@ using Infini;
 
 /// <summary>A memory that is at hand: a session, and where that stands in the database. Feeds and saves are for who has the
 /// session's turn.</summary>
-internal sealed class LiveMemory(string name, Taken taken, Client client, Session session, Database database, long mostUnsaved, Action leave)
+internal sealed class LiveMemory(string name, Taken taken, Client client, Session session, Database database,
+                                 long mostUnsaved, Action leave, Action<Exception> failed)
 {
     internal const int MovedCode = 421;
 
     private readonly object mutex = new();
     private readonly TaskCompletionSource free = new(TaskCreationOptions.RunContinuationsAsynchronously); // closed, and no request is left
+    private readonly SemaphoreSlim writing = new(1);
     private long last = taken.Last; // feed that the session has read
     private long unsaved = taken.Feeds.Sum(text => text.LongLength); // bytes
     private int users;
@@ -99,15 +101,34 @@ internal sealed class LiveMemory(string name, Taken taken, Client client, Sessio
             closed = true;
             if (users == 0) free.TrySetResult();
         }
-        await free.Task.WaitAsync(cancellation);
+        try
+        {
+            await free.Task.WaitAsync(cancellation);
+        }
+        catch (OperationCanceledException)
+        {
+            lost = true; // for who is still there, but what is being written is
+            await writing.WaitAsync(CancellationToken.None);
+            writing.Release();
+            throw;
+        }
         if (!lost && unsaved > 0) await Save(client.Beside);
     }
 
     private async Task Replace(string beside)
     {
-        byte[] snapshot = await Task.Run(() => session.Snapshot(name: name, note: beside));
-        await database.Replace(name, taken.Epoch, last, snapshot, beside);
-        unsaved = 0;
+        await writing.WaitAsync();
+        try
+        {
+            if (lost) throw new LostException(name);
+            byte[] snapshot = await Task.Run(() => session.Snapshot(name: name, note: beside));
+            await database.Replace(name, taken.Epoch, last, snapshot, beside);
+            unsaved = 0;
+        }
+        finally
+        {
+            writing.Release();
+        }
     }
 
     // What fails here has failed between session and database: then the next silo, or this one, begins with what the database has.
@@ -120,8 +141,11 @@ internal sealed class LiveMemory(string name, Taken taken, Client client, Sessio
         }
         catch (Exception e)
         {
+            bool moved = lost || e is LostException;
             Lose();
-            throw e is LostException ? Moved() : new Refusal(503, "NOT_KEPT", "the memory could not be kept: " + e.Message);
+            if (moved) throw Moved();
+            failed(e);
+            throw new Refusal(503, "NOT_KEPT", "the memory could not be kept, and is what the database has");
         }
     }
 

@@ -22,14 +22,15 @@ internal sealed class Memories(Database database, string address, long mostUnsav
         var session = Sessions.NewSession();
         try
         {
-            var opened = await Task.Run(() =>
+            var opened = await Task.Run(async () =>
             {
                 if (taken.Snapshot is not null) session.Restore(taken.Snapshot);
                 foreach (byte[] text in taken.Feeds) session.Feed(new MemoryStream(text));
-                var client = Sessions.Add(Sessions.MemoryId + name, session);
+                var client = await Sessions.Add(Sessions.MemoryId + name, session);
                 client.Beside = taken.Beside;
                 client.Filled = taken.Snapshot is not null || taken.Feeds.Count > 0;
-                return new LiveMemory(name, taken, client, session, database, mostUnsaved, leave);
+                return new LiveMemory(name, taken, client, session, database, mostUnsaved, leave,
+                                      e => Sessions.LogError?.Invoke("a memory could not be kept", e));
             });
             lock (live) live[name] = opened;
             return opened;

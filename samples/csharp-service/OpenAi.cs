@@ -57,7 +57,7 @@ internal sealed class OpenAi(string modelName, Sessions sessions, Work work, lon
         if (chat && messages.Count == 0) throw Refusal.Invalid("\"messages\" must be a list of messages");
         string[] prompts = chat ? [""] : fields.Texts("prompt");
         if (prompts.Length != 1) throw Refusal.Invalid("\"prompt\" must be one text");
-        await Do(context, memory, reply.Id, async (id, client, session, cancelled) =>
+        await Do(context, memory, reply.Id, async (client, session, cancelled) =>
         {
             session.SetOptions(options);
             long begun = session.Position;
@@ -69,15 +69,15 @@ internal sealed class OpenAi(string modelName, Sessions sessions, Work work, lon
                     await work.ReadText(context, session, prompts[0], cancelled);
                     return;
                 }
-                var (fresh, digest) = NewMessages(messages, client.Known);
+                var (fresh, known) = NewMessages(messages, client.Known);
                 string written = "[" + string.Join(',', fresh.Select(message => message.GetRawText())) + "]";
                 await work.ReadChat(context, session, written, cancelled);
-                client.Known = digest;
+                client.Known = known;
             }, async () =>
             {
-                if (Work.PositionOf(session, begun) == begun) return; // nothing came
-                await sessions.Keep(id, client, session);
-                Account.Of(context).Kept = memory != "";
+                if (memory == "" || Work.PositionOf(session, begun) == begun) return; // nothing came
+                await sessions.Keep(memory, client, session);
+                Account.Of(context).Kept = true;
             });
         });
     }
@@ -90,7 +90,7 @@ internal sealed class OpenAi(string modelName, Sessions sessions, Work work, lon
         string format = fields.Text("encoding_format") ?? "float";
         if (format is not ("float" or "base64")) throw Refusal.Invalid("\"encoding_format\" must be \"float\" or \"base64\"");
         fields.Unsupported(("dimensions", []));
-        await Do(context, "", "embeddings-" + Reply.NewId(), async (_, _, session, cancelled) =>
+        await Do(context, "", "embeddings-" + Reply.NewId(), async (_, session, cancelled) =>
         {
             var data = new List<object>();
             long tokens = 0;
@@ -118,21 +118,22 @@ internal sealed class OpenAi(string modelName, Sessions sessions, Work work, lon
     }
 
     // Has its turn with the memory of that name or, where it is empty, with a session for this request alone.
-    private async Task Do(HttpContext context, string memory, string request, Func<string, Client, Session, CancellationToken, Task> use)
+    private async Task Do(HttpContext context, string memory, string request,
+                          Func<Client, Session, CancellationToken, Task> use)
     {
         if (memory != "") // it comes first, so that who waits for it holds nobody up
         {
             await sessions.Use(memory, true, context, ending, (client, session, cancelled) =>
-                work.Do(context, cancelled, either => Do(Sessions.MemoryId + memory, client, session, either)));
+                work.Do(context, cancelled, either => Do(client, session, either)));
             return;
         }
         using var over = CancellationTokenSource.CreateLinkedTokenSource(ending, Connection.Of(context).Left);
         await work.Do(context, over.Token, async cancelled =>
         {
-            var client = sessions.Add(request, sessions.NewSession());
+            var client = await sessions.Add(request, sessions.NewSession());
             try
             {
-                return await client.Use(context, cancelled, (session, either) => Do(request, client, session, either));
+                return await client.Use(context, cancelled, (session, either) => Do(client, session, either));
             }
             finally
             {
@@ -140,9 +141,9 @@ internal sealed class OpenAi(string modelName, Sessions sessions, Work work, lon
             }
         });
 
-        async Task<bool> Do(string id, Client client, Session session, CancellationToken cancelled)
+        async Task<bool> Do(Client client, Session session, CancellationToken cancelled)
         {
-            await use(id, client, session, cancelled);
+            await use(client, session, cancelled);
             return true;
         }
     }
@@ -175,13 +176,15 @@ internal sealed class OpenAi(string modelName, Sessions sessions, Work work, lon
         return options;
     }
 
-    // The messages behind the ones that were read, of which `known` is the digest: all, where it is not theirs; and the digest of
-    // all. Replies do not count: those that the memory gave are its own, whatever the client has kept of them.
-    private static (List<JsonElement> Fresh, string Digest) NewMessages(List<JsonElement> messages, string known)
+    // The messages behind the ones that were read, which `known` tells: all, where it knows none of them. With them
+    // comes what is known when they are read: the digest of all messages and, for clients that drop old ones, that of
+    // the user's last one. Replies do not count: those that the memory gave are its own, whatever the client has kept.
+    private static (List<JsonElement> Fresh, string Known) NewMessages(List<JsonElement> messages, string known)
     {
         using var sum = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
-        string digest = "";
-        int begin = 0;
+        string[] knew = known.Split(':');
+        string digest = "", last = "";
+        int begin = 0, behindLast = 0;
         for (int i = 0; i < messages.Count; ++i)
         {
             JsonElement given = default, content = default;
@@ -193,13 +196,19 @@ internal sealed class OpenAi(string modelName, Sessions sessions, Work work, lon
             string role = given.ValueKind == JsonValueKind.String ? given.GetString()! : "";
             if (role != "assistant")
             {
-                sum.AppendData(Encoding.UTF8.GetBytes($"{role}\0{Canonical.Of(content)}\0"));
-                digest = Convert.ToHexString(sum.GetCurrentHash()).ToLowerInvariant();
+                string said = Canonical.Of(content);
+                sum.AppendData(Encoding.UTF8.GetBytes($"{role}\0{said}\0"));
+                digest = Hex(sum.GetCurrentHash());
+                if (role == "user") last = Hex(SHA256.HashData(Encoding.UTF8.GetBytes(said)))[..16];
             }
-            if (known != "" && digest == known) begin = i + 1;
+            if (digest != "" && digest == knew[0]) begin = i + 1;
+            if (role == "user" ? last == knew[^1] : role == "assistant" && behindLast == i && i > 0) behindLast = i + 1;
         }
+        if (begin == 0) begin = behindLast;
         if (begin == messages.Count) --begin; // asked once more
-        return (messages[begin..], digest);
+        return (messages[begin..], $"{digest}:{last}");
+
+        static string Hex(byte[] sum) => Convert.ToHexString(sum).ToLowerInvariant();
     }
 }
 
@@ -208,6 +217,7 @@ internal sealed class Reply(HttpResponse response, bool chat, bool stream, bool 
 {
     private readonly long created = DateTimeOffset.UtcNow.ToUnixTimeSeconds();
     private readonly Events events = new(response, work);
+    private bool opened; // a streamed chat has said whose turn it is
 
     internal string Id { get; } = NewId();
 
@@ -233,7 +243,7 @@ internal sealed class Reply(HttpResponse response, bool chat, bool stream, bool 
                         text.Append(piece);
                         return;
                     }
-                    if (chat && !response.HasStarted) await events.Send("", Chunk(new { role = "assistant", content = "" }, null));
+                    await Open();
                     await events.Send("", chat ? Chunk(new { content = piece }, null) : Whole(piece, null));
                 }, stream, cancelled);
             }
@@ -256,10 +266,18 @@ internal sealed class Reply(HttpResponse response, bool chat, bool stream, bool 
             await response.WriteAsJsonAsync(Whole(text.ToString(), finish, used), response.HttpContext.RequestAborted);
             return;
         }
+        await Open();
         await events.Send("", chat ? Chunk(new { }, finish) : Whole("", finish));
         if (usage)
             await events.Send("", new { id = FullId, @object = Kind, created, model, choices = Array.Empty<object>(), usage = used });
         await events.Write("data: [DONE]\n\n");
+    }
+
+    private async Task Open()
+    {
+        if (!chat || opened) return;
+        opened = true;
+        await events.Send("", Chunk(new { role = "assistant", content = "" }, null));
     }
 
     private string FullId => (chat ? "chatcmpl-" : "cmpl-") + Id;

@@ -42,6 +42,22 @@ internal sealed class Settings
             : throw Bad($"{name} is \"{text}\", but must be a whole number, at least 0");
     }
 
+    /// <summary>The store that INFINI_STORE names, else a folder of the user's for the model's file; null:
+    /// none.</summary>
+    internal string? Store(string model)
+    {
+        if (Text("INFINI_STORE") is { } named) return named == "none" ? null : named;
+        if (Variable("STATE_DIRECTORY")?.Split(':')[0] is { Length: > 0 } folder) return folder; // of systemd
+        string? state = Variable("XDG_STATE_HOME");
+        if (state is null && Variable("HOME") is { } home) state = Path.Combine(home, ".local", "state");
+        string stem = Path.GetFileName(model);
+        if (stem.EndsWith(".gguf", StringComparison.Ordinal)) stem = Path.GetFileNameWithoutExtension(stem);
+        return state is null ? null : Path.Combine(state, "infini", stem);
+    }
+
+    private static string? Variable(string name) =>
+        Environment.GetEnvironmentVariable(name) is { Length: > 0 } value ? value : null;
+
     // Ends the service, which has not begun.
     private static Exception Bad(string what)
     {

@@ -11,7 +11,7 @@ using var model = Service.Open(args[0]);
 IMemoryStore? store;
 try
 {
-    string? named = settings.Text("INFINI_STORE");
+    string? named = settings.Store(args[0]);
     bool database = named?.Split(':') is ["sqlite" or "postgres" or "postgresql", _, ..];
 #if DATABASES
     store = named is null ? null : database ? new DatabaseMemories(named) : new FolderMemories(named);

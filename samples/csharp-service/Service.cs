@@ -16,15 +16,18 @@ internal class Service : IDisposable
     private readonly Timer sampling;
     private readonly Timer? expiry;
     private readonly long maxBody;
-    private readonly TimeSpan headerTimeout, bodyTimeout;
+    private readonly TimeSpan headerTimeout, bodyTimeout, grace;
+    private readonly CancellationTokenSource over = new();
 
     /// <param name="model">Whose sessions they are.</param>
     /// <param name="settings">Those of samples/SERVICES.md.</param>
     /// <param name="store">Where memories are kept; null: nowhere.</param>
     /// <param name="mostBody">Bytes of a body where INFINI_MAX_BODY does not say.</param>
-    internal Service(Model model, Settings settings, IMemoryStore? store, long mostBody = 1L << 30)
+    /// <param name="grace">How long requests that have begun go on when the process is told to end.</param>
+    internal Service(Model model, Settings settings, IMemoryStore? store, long mostBody = 1L << 30,
+                     TimeSpan grace = default)
     {
-        (this.model, this.settings) = (model, settings);
+        (this.model, this.settings, this.grace) = (model, settings, grace);
         maxBody = settings.Number("INFINI_MAX_BODY", mostBody);
         headerTimeout = settings.Seconds("INFINI_HEADER_TIMEOUT", 10);
         bodyTimeout = settings.Seconds("INFINI_BODY_TIMEOUT", 30);
@@ -50,8 +53,11 @@ internal class Service : IDisposable
 
     internal Sessions Sessions { get; }
 
-    /// <summary>Ends when the service does.</summary>
+    /// <summary>Ends when requests are taken no more.</summary>
     internal CancellationToken Ending { get; private set; }
+
+    /// <summary>Ends those that have begun, when the service does.</summary>
+    internal CancellationToken Over => over.Token;
 
     public void Dispose()
     {
@@ -78,6 +84,7 @@ internal class Service : IDisposable
         var app = builder.Build();
         app.Urls.Add("http://" + address);
         Ending = app.Lifetime.ApplicationStopping;
+        using var end = Ending.Register(() => over.CancelAfter(grace));
         app.Use(async (context, next) =>
         {
             try
@@ -98,6 +105,7 @@ internal class Service : IDisposable
         await app.StartAsync();
         Console.WriteLine("listening on " + app.Urls.First().Replace("http://", ""));
         await app.WaitForShutdownAsync();
+        await Sessions.Written();
     }
 
     /// <summary>Stands before what answers a request that was let in.</summary>
@@ -105,12 +113,12 @@ internal class Service : IDisposable
 
     /// <summary>Reads the body into a memory, and keeps it.</summary>
     protected virtual Task<IResult> FeedMemory(HttpContext context, string name) =>
-        Sessions.Use(name, true, context, Ending, (client, session, cancelled) =>
-            Feed(context, session, () => Sessions.Keep(Sessions.MemoryId + name, client, session), cancelled));
+        Sessions.Use(name, true, context, Over, (client, session, cancelled) =>
+            Feed(context, session, () => Sessions.Keep(name, client, session), cancelled));
 
     /// <summary>A snapshot of a memory.</summary>
     protected virtual Task<byte[]> CopyOf(HttpContext context, string name) =>
-        Sessions.Use(name, false, context, Ending, (_, session, _) => Task.FromResult(session.Snapshot()));
+        Sessions.Use(name, false, context, Over, (_, session, _) => Task.FromResult(session.Snapshot()));
 
     /// <summary>Counts what is read into a session: where it is then, and the bytes that the model has no token for.</summary>
     protected static async Task<(long Position, long Skipped)> Count(HttpContext context, Session session, Func<Task> feed)
@@ -154,15 +162,15 @@ internal class Service : IDisposable
         // Makes a session with the options of the body, a JSON object such as {"max_tokens": 100}; empty: the defaults.
         app.MapPost("/sessions", async (HttpContext context) =>
         {
-            var session = model.CreateSession(Json.OptionsOf(await Body(context).ToArrayAsync(Ending)));
+            var session = model.CreateSession(Json.OptionsOf(await Body(context).ToArrayAsync(Over)));
             string id = Convert.ToHexString(RandomNumberGenerator.GetBytes(16)).ToLowerInvariant();
-            Sessions.Add(id, session);
+            await Sessions.Add(id, session);
             return Results.Json(new { id }, statusCode: 201);
         });
 
         app.MapDelete("/sessions/{id}", (string id) =>
         {
-            Sessions.Of(id);
+            Sessions.Nameless(id);
             Sessions.Remove(id);
             return Results.NoContent();
         });
@@ -174,22 +182,23 @@ internal class Service : IDisposable
         });
 
         app.MapPost("/sessions/{id}/feed", (string id, HttpContext context) =>
-            Sessions.Of(id).Use(context, Ending, (session, cancelled) => Feed(context, session, () => Task.CompletedTask, cancelled)));
+            Sessions.Nameless(id).Use(context, Over, (session, cancelled) =>
+                Feed(context, session, () => Task.CompletedTask, cancelled)));
 
         app.MapPost("/sessions/{id}/generate", async (string id, HttpContext context) =>
         {
-            var client = Sessions.Of(id);
-            await Body(context).ToArrayAsync(Ending);
-            return await client.Use(context, Ending, (session, cancelled) => work.Do(context, cancelled, either =>
+            var client = Sessions.Nameless(id);
+            await Body(context).ToArrayAsync(Over);
+            return await client.Use(context, Over, (session, cancelled) => work.Do(context, cancelled, either =>
                 new Events(context.Response, work).Generate(session, either)));
         });
 
         // Reads what was said and writes the reply.
         app.MapPost("/sessions/{id}/chat", async (string id, HttpContext context) =>
         {
-            var client = Sessions.Of(id);
-            string messages = Json.MessagesOf(await Body(context).ToArrayAsync(Ending));
-            return await client.Use(context, Ending, (session, cancelled) => work.Do(context, cancelled, async either =>
+            var client = Sessions.Nameless(id);
+            string messages = Json.MessagesOf(await Body(context).ToArrayAsync(Over));
+            return await client.Use(context, Over, (session, cancelled) => work.Do(context, cancelled, async either =>
             {
                 await work.ReadChat(context, session, messages, either);
                 return await new Events(context.Response, work).Generate(session, either);
@@ -197,50 +206,60 @@ internal class Service : IDisposable
         });
 
         app.MapGet("/sessions/{id}/snapshot", (string id, HttpContext context) =>
-            Sessions.Of(id).Use(context, Ending, (session, _) => Task.FromResult(Snapshot(session))));
+            Sessions.Nameless(id).Use(context, Over, (session, _) => Task.FromResult(Snapshot(session))));
         app.MapPut("/sessions/{id}/snapshot", async (string id, HttpContext context) =>
         {
-            var client = Sessions.Of(id);
-            byte[] snapshot = await Body(context).ToArrayAsync(Ending);
-            return await client.Use(context, Ending, (session, _) => Restore(id, client, session, snapshot));
+            var client = Sessions.Nameless(id);
+            byte[] snapshot = await Body(context).ToArrayAsync(Over);
+            return await client.Use(context, Over, (session, _) =>
+            {
+                session.Restore(snapshot);
+                return Task.FromResult(PositionOf(session));
+            });
         });
 
-        new OpenAi(model.Info().Name, Sessions, work, settings.Number("INFINI_MAX_TOKENS", 4096), Body, Ending).Map(app);
+        new OpenAi(model.Info().Name, Sessions, work, settings.Number("INFINI_MAX_TOKENS", 4096), Body, Over).Map(app);
         app.MapGet("/v1/memories/{name}", (string name, HttpContext context) =>
-            Sessions.Use(name, false, context, Ending, (_, session, _) => Task.FromResult(Snapshot(session))));
+            Sessions.Use(name, false, context, Over, (_, session, _) => Task.FromResult(Snapshot(session))));
         app.MapPut("/v1/memories/{name}", async (string name, HttpContext context) =>
         {
-            byte[] snapshot = await Body(context).ToArrayAsync(Ending);
-            return await Sessions.Use(name, true, context, Ending, (client, session, _) =>
-                Restore(Sessions.MemoryId + name, client, session, snapshot));
+            Sessions.CheckName(name); // before the body is read
+            byte[] snapshot = await Body(context).ToArrayAsync(Over);
+            return await Sessions.Use(name, true, context, Over, async (client, session, _) =>
+            {
+                session.Restore(snapshot);
+                client.Known = "";
+                await Sessions.Keep(name, client, session);
+                return PositionOf(session);
+            });
         });
         app.MapPost("/v1/memories/{name}/feed", (string name, HttpContext context) => FeedMemory(context, name));
 
         // Adds what another memory holds.
         app.MapPost("/v1/memories/{name}/merge", async (string name, HttpContext context) =>
         {
-            var fields = new Fields(await Body(context).ToArrayAsync(Ending));
+            var fields = new Fields(await Body(context).ToArrayAsync(Over));
             string other = fields.Text("memory") ?? throw Refusal.Invalid("\"memory\" must name the memory that is added");
             double weight = fields.Number("weight") ?? 1;
             byte[] snapshot = await CopyOf(context, other);
-            return await Sessions.Use(name, true, context, Ending, async (client, session, cancelled) =>
+            return await Sessions.Use(name, true, context, Over, async (client, session, cancelled) =>
             {
                 session.Merge(snapshot, weight, cancelled);
-                await Sessions.Keep(Sessions.MemoryId + name, client, session);
-                return Results.Json(new { position = session.Position });
+                await Sessions.Keep(name, client, session);
+                return PositionOf(session);
             });
         });
 
         app.MapPut("/v1/memories/{name}/note", async (string name, HttpContext context) =>
         {
-            string? note = new Fields(await Body(context).ToArrayAsync(Ending)).Text("note");
+            string? note = new Fields(await Body(context).ToArrayAsync(Over)).Text("note");
             if (note is null || note.Contains('\0')) throw Refusal.Invalid("\"note\" must be a text");
             if (Encoding.UTF8.GetByteCount(note) > MaxNote)
                 throw Refusal.Invalid($"\"note\" may have at most {MaxNote} bytes");
-            return await Sessions.Use(name, false, context, Ending, async (client, session, _) =>
+            return await Sessions.Use(name, false, context, Over, async (client, session, _) =>
             {
                 client.Note = note;
-                await Sessions.Keep(Sessions.MemoryId + name, client, session);
+                await Sessions.Keep(name, client, session);
                 return Results.Json(new { note });
             });
         });
@@ -261,6 +280,8 @@ internal class Service : IDisposable
 
     private static IResult Snapshot(Session session) => Results.Bytes(session.Snapshot(), "application/octet-stream");
 
+    private static IResult PositionOf(Session session) => Results.Json(new { position = session.Position });
+
     // Reads the body, and keeps that before it answers.
     private async Task<IResult> Feed(HttpContext context, Session session, Func<Task> keep, CancellationToken cancelled)
     {
@@ -275,14 +296,6 @@ internal class Service : IDisposable
         {
             if (Work.PositionOf(session, -1) != before) await keep();
         }
-    }
-
-    private async Task<IResult> Restore(string id, Client client, Session session, byte[] snapshot)
-    {
-        session.Restore(snapshot);
-        client.Known = "";
-        await Sessions.Keep(id, client, session);
-        return Results.Json(new { position = session.Position });
     }
 
     private async Task Answer(HttpContext context, RequestDelegate next)

@@ -9,6 +9,7 @@ internal sealed partial class Sessions(Model model, long most, long mostMemories
 
     private const int Tries = 50; // a second in all: a memory's request may have answered and not quite ended
 
+    private static readonly TimeSpan BetweenTries = TimeSpan.FromMilliseconds(20);
     private static readonly TimeSpan CountAgain = TimeSpan.FromSeconds(10);
 
     internal Action<string, Exception>? LogError { get; set; }
@@ -16,31 +17,54 @@ internal sealed partial class Sessions(Model model, long most, long mostMemories
     private readonly Dictionary<string, Client> clients = [];
     private readonly object opening = new(); // of memories
     private volatile Counted counted = new(DateTime.MinValue, 0);
+    private int keeping; // memories that are being written; less than 0: no other may be
 
     private sealed record Counted(DateTime When, int Memories);
 
     /// <summary>Takes a session in, which is disposed of where there is no room.</summary>
     /// <param name="id">By which it is found.</param>
     /// <param name="session">Belongs to the client then.</param>
-    internal Client Add(string id, Session session) => Add(id, new Client(session));
+    internal async Task<Client> Add(string id, Session session)
+    {
+        var client = new Client(session);
+        try
+        {
+            return await WithRoom(() => TryAdd(id, client));
+        }
+        catch
+        {
+            client.Dispose();
+            throw;
+        }
+    }
 
-    private Client Add(string id, Client client)
+    // Null: there is no room for it now.
+    private Client? TryAdd(string id, Client client)
+    {
+        lock (clients)
+        {
+            return HasRoom() ? clients[id] = client : null;
+        }
+    }
+
+    private bool HasRoom()
+    {
+        lock (clients) return clients.Count < most || MakeRoom(DateTime.UtcNow, false);
+    }
+
+    // Tries what needs room for a session until there is some.
+    private async Task<Client> WithRoom(Func<Client?> open)
     {
         for (int tries = 0; tries < Tries; ++tries)
         {
+            if (open() is { } client) return client;
             lock (clients)
             {
-                if (clients.Count < most || MakeRoom(DateTime.UtcNow, false))
-                {
-                    clients[id] = client;
-                    return client;
-                }
                 if (store is null || !clients.Keys.Any(IsMemory)) break;
             }
             if (tries % 10 == 0) store.MakeRoom();
-            Thread.Sleep(20);
+            await Task.Delay(BetweenTries);
         }
-        client.Dispose();
         throw new Refusal(429, "TOO_MANY_SESSIONS", "the service has as many sessions as it may have; delete one");
     }
 
@@ -55,6 +79,14 @@ internal sealed partial class Sessions(Model model, long most, long mostMemories
             client.Used = DateTime.UtcNow;
             return client;
         }
+    }
+
+    /// <summary>One that has no name.</summary>
+    internal Client Nameless(string id)
+    {
+        var client = Of(id);
+        return !IsMemory(id) ? client : throw new Refusal(405, "METHOD_NOT_ALLOWED",
+            "of a memory only `cancel` goes by /sessions; all else goes by /v1/memories");
     }
 
     /// <summary>Ends its call and closes it.</summary>
@@ -94,7 +126,7 @@ internal sealed partial class Sessions(Model model, long most, long mostMemories
     internal async Task<T> Use<T>(string name, bool create, HttpContext context, CancellationToken ending,
                                   Func<Client, Session, CancellationToken, Task<T>> use)
     {
-        var client = Memory(name, create);
+        var client = await Memory(name, create);
         try
         {
             return await client.Use(context, ending, (session, cancelled) =>
@@ -114,25 +146,39 @@ internal sealed partial class Sessions(Model model, long most, long mostMemories
     }
 
     // The memory of that name, which is read from the store when its turn comes, and is then released.
-    private Client Memory(string name, bool create)
+    private async Task<Client> Memory(string name, bool create)
     {
         CheckName(name);
         var client = create || store is null ? AtHand(name, false) : null;
         if (client is not null) return client;
         bool stored = store?.Version(name) is not null;
         if (!stored && !create) throw NoMemory();
-        lock (opening)
+        return await WithRoom(() =>
         {
-            client = AtHand(name, stored);
-            if (client is not null) return client;
-            if (!stored && Memories().GetAwaiter().GetResult().Count >= mostMemories)
-                throw new Refusal(429, "TOO_MANY_MEMORIES", "the service has as many memories as it may have; delete one");
-            return AtHand(name, true) ?? Add(MemoryId + name, new Client(NewSession())
-            {
-                Renew = store is null ? null : (client, session) => Renew(name, client, session),
-                Users = 1,
-            });
+            lock (opening) return Open(name, stored);
+        });
+    }
+
+    // The one of that name, which is made where it is not at hand; null: there is no room for it now.
+    private Client? Open(string name, bool stored)
+    {
+        var client = AtHand(name, stored);
+        if (client is not null) return client;
+        if (!stored && Memories().GetAwaiter().GetResult().Count >= mostMemories)
+            throw new Refusal(429, "TOO_MANY_MEMORIES", "the service has as many memories as it may have; delete one");
+        client = AtHand(name, true);
+        if (client is not null || !HasRoom()) return client;
+        client = new Client(NewSession())
+        {
+            Renew = store is null ? null : (client, session) => Renew(name, client, session),
+            Users = 1,
+        };
+        if (TryAdd(MemoryId + name, client) is null)
+        {
+            client.Dispose();
+            return null;
         }
+        return client;
     }
 
     // Of those that a refused request has left empty, too, where that is wanted.
@@ -166,7 +212,8 @@ internal sealed partial class Sessions(Model model, long most, long mostMemories
             throw Refusal.Invalid($"'{name}' cannot be the name of a memory: 1 to 64 of A-Z a-z 0-9 . _ -, and no dot first");
     }
 
-    /// <summary>All memories by name, with the bytes of their snapshots and what is beside these.</summary>
+    /// <summary>All memories by name, with the bytes of their snapshots, or sessions where there are none, and what is
+    /// beside these.</summary>
     internal async Task<SortedDictionary<string, (long Bytes, Func<string> Beside)>> Memories()
     {
         var kept = store is null ? [] : await store.List();
@@ -174,7 +221,8 @@ internal sealed partial class Sessions(Model model, long most, long mostMemories
         {
             foreach (var (id, client) in clients)
             {
-                if (IsMemory(id) && Exists(id, client)) kept.TryAdd(id[MemoryId.Length..], (0, () => client.Beside));
+                if (IsMemory(id) && Exists(id, client))
+                    kept.TryAdd(id[MemoryId.Length..], (client.Bytes, () => client.Beside));
             }
         }
         return new(kept, StringComparer.Ordinal);
@@ -205,21 +253,20 @@ internal sealed partial class Sessions(Model model, long most, long mostMemories
                      note = Client.Parts(kept.Beside()).Note };
     }
 
-    /// <summary>Writes a memory to the store, for who has its turn. Where that fails, the memory is what the store has. Other sessions
-    /// are not kept.</summary>
-    internal async Task Keep(string id, Client client, Session session)
+    /// <summary>Writes a memory to the store, for who has its turn. Where that fails, the memory is what the store
+    /// has.</summary>
+    internal async Task Keep(string name, Client client, Session session)
     {
-        if (!IsMemory(id)) return;
         if (store is null)
         {
             client.Filled = true;
             return;
         }
-        string name = id[MemoryId.Length..];
         string? replaces = client.Version;
-        client.Version = Client.Unknown;
         try
         {
+            if (Interlocked.Increment(ref keeping) < 0) throw Refusal.Ending();
+            client.Version = Client.Unknown;
             client.Version = await store.Write(name, session, client.Beside, replaces)
                 ?? throw new Refusal(409, "CONFLICT", "another service wrote the memory meanwhile, and nothing of this request is kept: send it again");
             client.Filled = true;
@@ -233,12 +280,22 @@ internal sealed partial class Sessions(Model model, long most, long mostMemories
             LogError?.Invoke("a memory could not be saved", e);
             throw new Refusal(503, "NOT_KEPT", "the memory could not be kept, and is what its store has");
         }
+        finally
+        {
+            Interlocked.Decrement(ref keeping);
+        }
+    }
+
+    /// <summary>Waits for memories that are being written, however long that takes; then no other is.</summary>
+    internal async Task Written()
+    {
+        while (Interlocked.CompareExchange(ref keeping, int.MinValue, 0) != 0) await Task.Delay(BetweenTries);
     }
 
     /// <summary>Closes a memory, and deletes it from the store.</summary>
     internal async Task Forget(string name)
     {
-        Release(Memory(name, false));
+        Release(await Memory(name, false));
         Remove(MemoryId + name); // then nobody saves it any more
         if (store is not null) await store.Delete(name);
     }

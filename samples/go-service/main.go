@@ -85,7 +85,7 @@ func main() {
 	if given["INFINI_LOG"] != "off" {
 		s.log.out = os.Stderr
 	}
-	if named := given["INFINI_STORE"]; named != "" {
+	if named := given.store(os.Args[1]); named != "" {
 		if s.store, err = openStore(named); err != nil {
 			log.Fatalf("INFINI_STORE cannot be used: %v", err)
 		}
@@ -123,6 +123,7 @@ func main() {
 		defer cancel()
 		_ = server.Shutdown(patience)
 		_ = server.Close()
+		s.keeping.Lock() // what is being written is, however long it takes
 	}()
 	if err := server.Serve(listener); err != http.ErrServerClosed {
 		log.Fatal(err)

@@ -31,11 +31,19 @@ const (
 
 var memoryName = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]{0,63}$`)
 
-// newMessages are those behind the ones that were read, of which `known` is the digest: all, where it is not theirs. With them
-// comes the digest of all messages. Replies do not count: those that the memory gave are its own, whatever the client has kept
-// of them.
+func checkName(name string) error {
+	if !memoryName.MatchString(name) {
+		return refuse("%q cannot be the name of a memory: 1 to 64 of A-Z a-z 0-9 . _ -, and no dot first", name)
+	}
+	return nil
+}
+
+// newMessages are those behind the ones that were read, which `known` tells: all, where it knows none of them. With them comes what
+// is known when they are read: the digest of all messages and, for clients that drop old ones, that of the user's last one. Replies do
+// not count: those that the memory gave are its own, whatever the client has kept of them.
 func newMessages(messages []json.RawMessage, known string) (fresh []json.RawMessage, digest string) {
-	begin, sum := 0, sha256.New()
+	known, knownLast, _ := strings.Cut(known, ":")
+	begin, beginLast, last, sum := 0, 0, "", sha256.New()
 	for i, message := range messages {
 		said, role := map[string]json.RawMessage{}, ""
 		_ = json.Unmarshal(message, &said) // the library says what is wrong with it
@@ -44,14 +52,24 @@ func newMessages(messages []json.RawMessage, known string) (fresh []json.RawMess
 			_, _ = io.WriteString(sum, role+"\x00"+canonical(said["content"])+"\x00")
 			digest = hex.EncodeToString(sum.Sum(nil))
 		}
+		if role == "user" {
+			one := sha256.Sum256([]byte(canonical(said["content"])))
+			last = hex.EncodeToString(one[:8])
+		}
 		if known != "" && digest == known {
 			begin = i + 1
 		}
+		if role == "user" && last == knownLast || role == "assistant" && i > 0 && beginLast == i {
+			beginLast = i + 1
+		}
+	}
+	if begin == 0 {
+		begin = beginLast
 	}
 	if begin == len(messages) { // asked once more
 		begin--
 	}
-	return messages[begin:], digest
+	return messages[begin:], digest + ":" + last
 }
 
 // canonical is the one form of what a message says, which the services in all languages digest, however a client has written
@@ -144,8 +162,8 @@ var errNoMemory = &refusal{404, "NOT_FOUND", "there is no memory of that name"}
 
 // memory is the one of that name, which is read from the store when its turn comes; leave gives it back.
 func (s *service) memory(name string, create bool) (*client, error) {
-	if !memoryName.MatchString(name) {
-		return nil, refuse("%q cannot be the name of a memory: 1 to 64 of A-Z a-z 0-9 . _ -, and no dot first", name)
+	if err := checkName(name); err != nil {
+		return nil, err
 	}
 	if create || s.store == nil {
 		if c := s.enter(memoryID+name, false); c != nil {
@@ -162,6 +180,20 @@ func (s *service) memory(name string, create bool) (*client, error) {
 	if version == "" && !create {
 		return nil, errNoMemory
 	}
+	for tries := 0; tries < maxTries; tries++ {
+		if c, err := s.open(name, version); c != nil || err != nil {
+			return c, err
+		}
+		if !s.mayMakeRoom() {
+			break
+		}
+		time.Sleep(betweenTries)
+	}
+	return nil, errNoRoom
+}
+
+// open makes a memory that is not at hand; nil: there is no room for it now.
+func (s *service) open(name, version string) (*client, error) {
 	s.opening.Lock() // one at a time; those that are at hand do not wait for it
 	defer s.opening.Unlock()
 	if c := s.enter(memoryID+name, version != ""); c != nil {
@@ -186,9 +218,9 @@ func (s *service) memory(name string, create bool) (*client, error) {
 	if s.store != nil {
 		c.renew = func() error { return s.renew(name, c) }
 	}
-	if err := s.add(memoryID+name, c); err != nil {
+	if !s.tryAdd(memoryID+name, c) {
 		session.Close()
-		return nil, err
+		return nil, nil
 	}
 	return c, nil
 }
@@ -259,13 +291,15 @@ func withoutName(err error) string { return snapshotFile.ReplaceAllString(err.Er
 var snapshotFile = regexp.MustCompile(`[^/ ]+\.snapshot`)
 
 // keep writes a memory to the store after it was used, whatever the client does meanwhile. Where that fails, the memory is what
-// the store has. Other sessions are not kept.
-func (s *service) keep(id string, c *client) error {
-	if s.store == nil || !strings.HasPrefix(id, memoryID) {
+// the store has.
+func (s *service) keep(name string, c *client) error {
+	if s.store == nil {
 		c.filled.Store(true)
 		return nil
 	}
-	name, replaces := strings.TrimPrefix(id, memoryID), c.version
+	s.keeping.RLock()
+	defer s.keeping.RUnlock()
+	replaces := c.version
 	c.version = unknown
 	version, err := s.store.write(name, c.session, besides(c.known, c.noted()), replaces)
 	switch {
@@ -325,9 +359,12 @@ func (s *service) makeRoom(before time.Time, nameless bool) bool {
 	return true
 }
 
-func (s *service) anyMemory() bool {
+// mayMakeRoom reports whether there is a memory that may soon leave.
+func (s *service) mayMakeRoom() bool {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
 	for id := range s.sessions {
-		if strings.HasPrefix(id, memoryID) {
+		if s.store != nil && strings.HasPrefix(id, memoryID) {
 			return true
 		}
 	}
@@ -352,8 +389,8 @@ func (s *service) addAtHand(all map[string]stored) {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
 	for id, c := range s.sessions {
-		if name := strings.TrimPrefix(id, memoryID); name != id && c.exists(id) && all[name].bytes == 0 {
-			all[name] = stored{note: c.noted}
+		if name := strings.TrimPrefix(id, memoryID); name != id && c.exists(id) && all[name].note == nil {
+			all[name] = stored{c.bytes.Load(), c.noted}
 		}
 	}
 }
@@ -415,7 +452,7 @@ func (s *service) feedMemory(e *exchange, name string) error {
 		return err
 	}
 	return s.inTurn(e, name, true, func(c *client) error {
-		return s.feed(e, c.session, func() error { return s.keep(memoryID+name, c) })
+		return s.feed(e, c.session, func() error { return s.keep(name, c) })
 	})
 }
 
@@ -448,17 +485,8 @@ func (s *service) mergeMemory(e *exchange, name string) error {
 		if err := c.session.MergeFrom(e.context, &snapshot, weight); err != nil {
 			return err
 		}
-		return s.keepAndSay(e, memoryID+name, c)
+		return s.keepAndSay(e, name, c)
 	})
-}
-
-// takeSnapshot puts a session where the snapshot is.
-func (s *service) takeSnapshot(e *exchange, id string, c *client, snapshot io.Reader) error {
-	if err := c.session.RestoreFrom(e.context, snapshot); err != nil {
-		return err
-	}
-	c.known = ""
-	return s.keepAndSay(e, id, c)
 }
 
 // noteMemory writes the note of a memory, which lists show.
@@ -480,7 +508,7 @@ func (s *service) noteMemory(e *exchange, name string) error {
 	}
 	return s.inTurn(e, name, false, func(c *client) error {
 		c.setNote(note)
-		if err := s.keep(memoryID+name, c); err != nil {
+		if err := s.keep(name, c); err != nil {
 			return err
 		}
 		return e.answer(200, map[string]any{"note": note})
@@ -488,15 +516,11 @@ func (s *service) noteMemory(e *exchange, name string) error {
 }
 
 // keepAndSay keeps a memory, and answers where it is.
-func (s *service) keepAndSay(e *exchange, id string, c *client) error {
-	if err := s.keep(id, c); err != nil {
+func (s *service) keepAndSay(e *exchange, name string, c *client) error {
+	if err := s.keep(name, c); err != nil {
 		return err
 	}
-	position, err := c.session.Position()
-	if err != nil {
-		return err
-	}
-	return e.answer(200, map[string]any{"position": position})
+	return e.answerPosition(c)
 }
 
 // serveMemory gives, takes and deletes a memory, as a snapshot of its session.
@@ -512,6 +536,9 @@ func (s *service) serveMemory(e *exchange, name string) error {
 	if err := e.limit(limit); err != nil {
 		return err
 	}
+	if err := checkName(name); err != nil { // before a body is read
+		return err
+	}
 	switch method {
 	case "DELETE":
 		return s.forget(e, name)
@@ -520,7 +547,13 @@ func (s *service) serveMemory(e *exchange, name string) error {
 		if _, err := snapshot.ReadFrom(e); err != nil {
 			return err
 		}
-		return s.inTurn(e, name, true, func(c *client) error { return s.takeSnapshot(e, memoryID+name, c, &snapshot) })
+		return s.inTurn(e, name, true, func(c *client) error {
+			if err := c.session.RestoreFrom(e.context, &snapshot); err != nil {
+				return err
+			}
+			c.known = ""
+			return s.keepAndSay(e, name, c)
+		})
 	}
 	var snapshot bytes.Buffer
 	err := s.inTurn(e, name, false, func(c *client) error { return c.session.Snapshot(e.context, &snapshot, infini.SaveOptions{}) })

@@ -258,7 +258,7 @@ func (s *service) reply(reply *reply, c *client, memory string, options infini.O
 			return nil
 		}
 		e.kept = true
-		return s.keep(memoryID+memory, c)
+		return s.keep(memory, c)
 	}
 	if reply.chat {
 		fresh, digest := newMessages(messages, c.known)
@@ -286,6 +286,7 @@ func (s *service) reply(reply *reply, c *client, memory string, options infini.O
 type reply struct {
 	*exchange
 	chat, stream, usage bool
+	opened              bool // a streamed chat: it was said whose turn it is
 	id, model           string
 	created             int64
 	keep                func() error
@@ -313,10 +314,10 @@ func (s *service) write(r *reply, session *infini.Session, read func() error) er
 			text.WriteString(piece)
 			return nil
 		}
+		if err := r.open(); err != nil {
+			return err
+		}
 		return r.event("", r.object(piece, nil))
-	}
-	if r.stream && r.chat {
-		take = r.opening(take)
 	}
 	reason, err := s.run(r.exchange, session, take, r.stream)
 	if err == nil && reason == "cancelled" { // clients know no such end
@@ -346,6 +347,7 @@ func (s *service) write(r *reply, session *infini.Session, read func() error) er
 		object["usage"] = usage
 		return r.answer(200, object)
 	}
+	_ = r.open()
 	_ = r.event("", r.object("", finish))
 	if r.usage {
 		object := r.object("", nil)
@@ -356,18 +358,15 @@ func (s *service) write(r *reply, session *infini.Session, read func() error) er
 	return nil
 }
 
-// opening says whose turn it is, before the first piece.
-func (r *reply) opening(take func(string) error) func(string) error {
-	return func(piece string) error {
-		if !r.begun {
-			object := r.object("", nil)
-			object["choices"].([]any)[0].(map[string]any)["delta"] = map[string]any{"role": "assistant", "content": ""}
-			if err := r.event("", object); err != nil {
-				return err
-			}
-		}
-		return take(piece)
+// open says whose turn it is, before a chat's first piece.
+func (r *reply) open() error {
+	if !r.chat || r.opened {
+		return nil
 	}
+	r.opened = true
+	object := r.object("", nil)
+	object["choices"].([]any)[0].(map[string]any)["delta"] = map[string]any{"role": "assistant", "content": ""}
+	return r.event("", object)
 }
 
 func (r *reply) object(text string, finish any) map[string]any {

@@ -13,6 +13,7 @@ import (
 	"math"
 	"net"
 	"os"
+	"path/filepath"
 	"regexp"
 	"sort"
 	"strconv"
@@ -77,6 +78,28 @@ func (s settings) list(name string) (values []string) {
 		}
 	}
 	return values
+}
+
+// store is the one that INFINI_STORE names, else a folder of the user's for the model's file; "": none.
+func (s settings) store(model string) string {
+	switch named := s["INFINI_STORE"]; named {
+	case "none":
+		return ""
+	case "":
+	default:
+		return named
+	}
+	if folder, _, _ := strings.Cut(os.Getenv("STATE_DIRECTORY"), ":"); folder != "" { // of systemd
+		return folder
+	}
+	state := os.Getenv("XDG_STATE_HOME")
+	if home := os.Getenv("HOME"); state == "" && home != "" {
+		state = filepath.Join(home, ".local", "state")
+	}
+	if state == "" {
+		return ""
+	}
+	return filepath.Join(state, "infini", strings.TrimSuffix(filepath.Base(model), ".gguf"))
 }
 
 // logger writes a line of JSON for each thing that happened, without what users wrote. Its output may be nil: then nothing.

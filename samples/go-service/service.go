@@ -61,6 +61,7 @@ type service struct {
 	opening  sync.Mutex // of memories
 	mutex    sync.Mutex
 	sessions map[string]*client
+	keeping  sync.RWMutex // is held for reading while a memory is written, and for good at the end
 	counting sync.Mutex
 	counted  time.Time // when the memories last were
 	count    int       // of them, then
@@ -195,6 +196,9 @@ func (e *exchange) limit(bytes int64) error {
 }
 
 func (s *service) serveSession(e *exchange, c *client, id, call string) error {
+	if strings.HasPrefix(id, memoryID) && call != "POST cancel" {
+		return &refusal{405, "METHOD_NOT_ALLOWED", "of a memory only `cancel` goes by /sessions; all else goes by /v1/memories"}
+	}
 	switch call {
 	case "DELETE ":
 		s.remove(id)
@@ -239,7 +243,12 @@ func (s *service) serveSession(e *exchange, c *client, id, call string) error {
 		if _, err := snapshot.ReadFrom(e); err != nil {
 			return err
 		}
-		return c.use(e, func() error { return s.takeSnapshot(e, id, c, &snapshot) })
+		return c.use(e, func() error {
+			if err := c.session.RestoreFrom(e.context, &snapshot); err != nil {
+				return err
+			}
+			return e.answerPosition(c)
+		})
 	}
 	return &refusal{405, "METHOD_NOT_ALLOWED", "the path has no such method"}
 }
@@ -335,25 +344,36 @@ func (s *service) create(e *exchange) error {
 	return e.answer(201, map[string]any{"id": id})
 }
 
+// A second in all: a memory's request may have answered and not quite ended.
+const (
+	maxTries     = 50
+	betweenTries = 20 * time.Millisecond
+)
+
+var errNoRoom = &refusal{429, "TOO_MANY_SESSIONS", "the service has as many sessions as it may have; delete one"}
+
 // add takes a session in, where there is room, or a stored memory can make room.
 func (s *service) add(id string, c *client) error {
-	for tries := 0; tries < 50; tries++ { // a second in all: a memory's request may have answered and not quite ended
-		s.mutex.Lock()
-		free := len(s.sessions) < s.maxSessions || s.makeRoom(time.Now(), false)
-		if free {
-			s.sessions[id] = c
-		}
-		memories := s.store != nil && s.anyMemory()
-		s.mutex.Unlock()
-		if free {
+	for tries := 0; tries < maxTries; tries++ {
+		if s.tryAdd(id, c) {
 			return nil
 		}
-		if !memories {
+		if !s.mayMakeRoom() {
 			break
 		}
-		time.Sleep(20 * time.Millisecond)
+		time.Sleep(betweenTries)
 	}
-	return &refusal{429, "TOO_MANY_SESSIONS", "the service has as many sessions as it may have; delete one"}
+	return errNoRoom
+}
+
+func (s *service) tryAdd(id string, c *client) bool {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	if len(s.sessions) >= s.maxSessions && !s.makeRoom(time.Now(), false) {
+		return false
+	}
+	s.sessions[id] = c
+	return true
 }
 
 func (s *service) remove(id string) {
@@ -684,6 +704,14 @@ func (e *exchange) answer(code int, body any) error {
 	e.WriteHeader(code)
 	_, _ = e.Write(append(text, '\n')) // who does not listen is not told
 	return nil
+}
+
+func (e *exchange) answerPosition(c *client) error {
+	position, err := c.session.Position()
+	if err != nil {
+		return err
+	}
+	return e.answer(200, map[string]any{"position": position})
 }
 
 func (e *exchange) answerSnapshot(snapshot *bytes.Buffer) error {

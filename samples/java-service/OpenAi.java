@@ -99,7 +99,7 @@ final class OpenAi {
       List<String> prompts = chat ? List.of("") : fields.texts("prompt");
       if (prompts.size() != 1) throw Refusal.invalid("\"prompt\" must be one text");
       Reply reply = new Reply(connection, chat, stream, usage, id, model);
-      with(connection, memory, id, (name, client, call) -> {
+      with(connection, memory, id, (client, call) -> {
         client.session.setOptions(options);
         long begun = client.session.position();
         reply.write(client.session, call, work, () -> {
@@ -115,8 +115,9 @@ final class OpenAi {
           client.known = digest;
         }, () -> {
           if (Work.positionOf(client.session, begun) == begun) return; // nothing came
-          sessions.keep(name, client);
-          connection.kept = !memory.isEmpty();
+          if (memory.isEmpty()) return;
+          sessions.keep(memory, client);
+          connection.kept = true;
         });
       });
     }
@@ -129,7 +130,7 @@ final class OpenAi {
     if (!format.equals("float") && !format.equals("base64"))
       throw Refusal.invalid("\"encoding_format\" must be \"float\" or \"base64\"");
     fields.refuse(Map.of("dimensions", List.of()));
-    with(connection, "", "embeddings-" + newId(), (name, client, call) -> {
+    with(connection, "", "embeddings-" + newId(), (client, call) -> {
       List<Object> data = new ArrayList<>();
       long tokens = 0;
       for (String text : texts) {
@@ -152,23 +153,19 @@ final class OpenAi {
     return Base64.getEncoder().encodeToString(bytes.array());
   }
 
-  private interface Use {
-    void run(String id, Client client, Client.Call call) throws IOException;
-  }
-
   /** Has its turn with the memory of that name or, where it is empty, with a session for this request alone. */
-  private void with(Connection connection, String memory, String request, Use use) throws IOException {
+  private void with(Connection connection, String memory, String request, Sessions.Use use) throws IOException {
     try (Client.Call call = new Client.Call()) {
       connection.whenLeft(() -> call.end(Refusal.left()));
       if (!memory.isEmpty()) { // it comes first, so that who waits for it holds nobody up
         sessions.inTurn(memory, true, call, (client, c) ->
-            work.act(connection, c, () -> use.run(Sessions.MEMORY + memory, client, c)));
+            work.act(connection, c, () -> use.run(client, c)));
         return;
       }
       work.act(connection, call, () -> {
         Client client = sessions.add(request, sessions.newSession());
         try {
-          client.inTurn(call, c -> use.run(request, client, c));
+          client.inTurn(call, c -> use.run(client, c));
         } finally {
           sessions.remove(request);
         }
@@ -202,25 +199,33 @@ final class OpenAi {
   }
 
   /**
-   * Collects the messages behind the ones that were read, of which `known` is the digest: all, where it is not theirs. Returns
-   * the digest of all. Replies do not count: those that the memory gave are its own, whatever the client has kept of them.
+   * Collects the messages behind the ones that were read, which `known` tells: all, where it knows none of them. Returns what
+   * is known when they are read: the digest of all messages and, for clients that drop old ones, that of the user's last one.
+   * Replies do not count: those that the memory gave are its own, whatever the client has kept of them.
    */
   private static String newMessages(List<JsonElement> messages, String known, JsonArray fresh) {
+    String[] parts = known.split(":", 2);
+    String knownLast = parts.length > 1 ? parts[1] : "";
     MessageDigest sum = sha256();
-    String digest = "";
-    int begin = 0;
+    String digest = "", last = "";
+    int begin = 0, beginLast = 0;
     for (int i = 0; i < messages.size(); ++i) {
       JsonObject message = messages.get(i) instanceof JsonObject object ? object : new JsonObject(); // the library says what is wrong
       String role = message.get("role") instanceof JsonPrimitive given && given.isString() ? given.getAsString() : "";
+      String content = Canonical.of(message.get("content"));
       if (!role.equals("assistant")) {
-        sum.update((role + "\0" + Canonical.of(message.get("content")) + "\0").getBytes(StandardCharsets.UTF_8));
+        sum.update((role + "\0" + content + "\0").getBytes(StandardCharsets.UTF_8));
         digest = soFar(sum);
       }
-      if (!known.isEmpty() && digest.equals(known)) begin = i + 1;
+      if (!digest.isEmpty() && digest.equals(parts[0])) begin = i + 1;
+      if (role.equals("user")) last = HexFormat.of().formatHex(digest(content), 0, 8);
+      boolean reply = role.equals("assistant") && i > 0 && beginLast == i;
+      if (role.equals("user") && last.equals(knownLast) || reply) beginLast = i + 1;
     }
+    if (begin == 0) begin = beginLast;
     if (begin == messages.size()) --begin; // asked once more
     messages.subList(begin, messages.size()).forEach(fresh::add);
-    return digest;
+    return digest + ":" + last;
   }
 
   private static String soFar(MessageDigest sum) {
@@ -370,7 +375,8 @@ final class OpenAi {
     long integer(String name, long otherwise) {
       JsonElement value = get(name);
       if (value == null) return otherwise;
-      if (value instanceof JsonPrimitive given && given.isNumber() && given.getAsString().matches("-?[0-9]{1,18}"))
+      if (value instanceof JsonPrimitive given && given.isNumber() && given.getAsString().matches("-?[0-9]{1,19}")
+          && given.getAsBigInteger().bitLength() < 64)
         return given.getAsLong();
       throw bad(name, "a whole number");
     }

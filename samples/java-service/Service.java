@@ -65,7 +65,7 @@ final class Service {
     String address = args.length > 1 ? args[1] : "127.0.0.1:8080";
     int colon = address.lastIndexOf(':');
     String host = address.substring(0, Math.max(colon, 0));
-    Service service = new Service(Model.open(Path.of(args[0])), store());
+    Service service = new Service(Model.open(Path.of(args[0])), store(Path.of(args[0])));
     ModelInfo info = service.model.info();
     if (!info.trainedMemory())
       System.out.println(args[0] + " has no trained memory: it sees only its window of " + info.window()
@@ -78,9 +78,9 @@ final class Service {
     }
   }
 
-  private static MemoryStore store() {
-    String named = Settings.text("INFINI_STORE");
+  private static MemoryStore store(Path model) {
     try {
+      String named = Settings.store(model);
       return named == null ? null : MemoryStore.open(named);
     } catch (IOException | SQLException | IllegalArgumentException e) {
       System.err.println("INFINI_STORE cannot be used: " + e.getMessage());
@@ -124,7 +124,8 @@ final class Service {
     }
   }
 
-  /** On SIGTERM and Ctrl-C: running calls are cancelled, what comes is refused, and each has a moment to say so. */
+  /** On SIGTERM and Ctrl-C: running calls are cancelled, what comes is refused, and each has a moment to say so. What is
+      being written to the store then is written, however long that takes. */
   private void end(ServerSocket listener) {
     ending = true;
     try {
@@ -134,6 +135,7 @@ final class Service {
     } catch (IOException | InterruptedException e) {
       // it ends all the same
     }
+    sessions.awaitKept();
   }
 
   private void handle(Connection connection) throws IOException {
@@ -164,7 +166,7 @@ final class Service {
     } else if (path.length == 4 && path[0].equals("v1") && path[1].equals("memories") && path[3].equals("feed")) {
       if (!method.equals("POST")) throw Refusal.wrongMethod();
       sessions.inTurn(path[2], true, (client, use) ->
-          feed(connection, client.session, use, () -> sessions.keep(Sessions.MEMORY + path[2], client)));
+          feed(connection, client.session, use, () -> sessions.keep(path[2], client)));
     } else if (path.length == 4 && path[0].equals("v1") && path[1].equals("memories") && path[3].equals("note")) {
       if (!connection.method().equals("PUT")) throw Refusal.wrongMethod();
       note(connection, path[2]);
@@ -197,6 +199,9 @@ final class Service {
   }
 
   private void serveSession(Connection connection, String id, Client client, String call) throws IOException {
+    if (id.startsWith(Sessions.MEMORY) && !call.equals("POST cancel"))
+      throw new Refusal(405, "METHOD_NOT_ALLOWED",
+          "of a memory only `cancel` goes by /sessions; all else goes by /v1/memories");
     switch (call) {
       case "DELETE " -> {
         sessions.remove(id);
@@ -225,7 +230,10 @@ final class Service {
       case "GET snapshot" -> client.inTurn(use -> give(connection, client));
       case "PUT snapshot" -> {
         Snapshot snapshot = Snapshot.of(connection.body(maxBody).readAllBytes());
-        client.inTurn(use -> take(connection, id, client, snapshot));
+        client.inTurn(use -> {
+          client.session.restore(snapshot, null);
+          connection.answer(200, Map.of("position", client.session.position()));
+        });
       }
       default -> throw Refusal.wrongMethod();
     }
@@ -235,20 +243,19 @@ final class Service {
     connection.answer(200, "application/octet-stream", client.session.snapshot().toByteArray());
   }
 
-  private void take(Connection connection, String id, Client client, Snapshot snapshot) throws IOException {
-    client.session.restore(snapshot, null);
-    client.known = "";
-    sessions.keep(id, client);
-    connection.answer(200, Map.of("position", client.session.position()));
-  }
-
   /** Gives, takes and deletes a memory, as a snapshot of its session. */
   private void serveMemory(Connection connection, String name) throws IOException {
     switch (connection.method()) {
       case "GET" -> sessions.inTurn(name, false, (client, use) -> give(connection, client));
       case "PUT" -> {
+        Sessions.checkName(name); // before the body is read
         Snapshot snapshot = Snapshot.of(connection.body(maxBody).readAllBytes());
-        sessions.inTurn(name, true, (client, use) -> take(connection, Sessions.MEMORY + name, client, snapshot));
+        sessions.inTurn(name, true, (client, use) -> {
+          client.session.restore(snapshot, null);
+          client.known = "";
+          sessions.keep(name, client);
+          connection.answer(200, Map.of("position", client.session.position()));
+        });
       }
       case "DELETE" -> {
         sessions.forget(name);
@@ -266,7 +273,7 @@ final class Service {
     if (note.getBytes(StandardCharsets.UTF_8).length > MAX_NOTE) throw Refusal.invalid("\"note\" may have at most " + MAX_NOTE + " bytes");
     sessions.inTurn(name, false, (client, use) -> {
       client.note = note;
-      sessions.keep(Sessions.MEMORY + name, client);
+      sessions.keep(name, client);
       connection.answer(200, Map.of("note", note));
     });
   }
@@ -281,7 +288,7 @@ final class Service {
     sessions.inTurn(other, false, (from, use) -> snapshot[0] = from.session.snapshot());
     sessions.inTurn(name, true, (client, use) -> {
       client.session.merge(snapshot[0], weight, use.task);
-      sessions.keep(Sessions.MEMORY + name, client);
+      sessions.keep(name, client);
       connection.answer(200, Map.of("position", client.session.position()));
     });
   }

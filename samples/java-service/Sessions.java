@@ -14,6 +14,8 @@ import java.util.Map;
 import java.util.Objects;
 import java.util.TreeMap;
 import java.util.concurrent.TimeUnit;
+import java.util.concurrent.locks.ReentrantReadWriteLock;
+import java.util.function.Supplier;
 
 /**
  * The sessions of the service, of which some are memories: sessions with a name, which are kept in a store after each
@@ -30,6 +32,8 @@ final class Sessions {
   private final MemoryStore store; // null: memories live as long as the service
   private final Map<String, Client> clients = new HashMap<>();
   private final Object opening = new Object(); // of memories
+  /** Is held for reading while a memory is written, and for good at the end. */
+  private final ReentrantReadWriteLock keeping = new ReentrantReadWriteLock();
   private boolean ended;
   private long counted = System.nanoTime() - COUNT_AGAIN; // when the memories last were
   private int count; // of them, then
@@ -43,17 +47,21 @@ final class Sessions {
 
   /** Takes a session in, which is closed where there is no room. */
   Client add(String id, Session session) {
-    return add(id, new Client(session, null));
+    Client client = new Client(session, null);
+    try {
+      return awaitRoom(() -> tryAdd(id, client) ? client : null);
+    } catch (Refusal e) {
+      session.close();
+      throw e;
+    }
   }
 
-  private Client add(String id, Client client) {
+  /** Tries again while it gives null, which says that there is no room, and a stored memory may make some. */
+  private Client awaitRoom(Supplier<Client> attempt) {
     for (int tries = 0; tries < TRIES; ++tries) {
+      Client client = attempt.get();
+      if (client != null) return client;
       synchronized (clients) {
-        if (clients.size() < most || makeRoom(0)) {
-          clients.put(id, client);
-          if (ended) client.end();
-          return client;
-        }
         if (store == null || clients.keySet().stream().noneMatch(other -> other.startsWith(MEMORY))) break;
       }
       try {
@@ -62,8 +70,23 @@ final class Sessions {
         break;
       }
     }
-    client.session.close();
     throw new Refusal(429, "TOO_MANY_SESSIONS", "the service has as many sessions as it may have; delete one");
+  }
+
+  private boolean tryAdd(String id, Client client) {
+    synchronized (clients) {
+      if (!hasRoom()) return false;
+      clients.put(id, client);
+      if (ended) client.end();
+      return true;
+    }
+  }
+
+  /** Whether there is room for a session, which one that may go has made where there was none. */
+  private boolean hasRoom() {
+    synchronized (clients) {
+      return clients.size() < most || makeRoom(0);
+    }
   }
 
   Client of(String id) {
@@ -173,24 +196,35 @@ final class Sessions {
     return !id.startsWith(MEMORY) || client.filled || client.users > 0;
   }
 
-  /** The memory of that name, which is read from the store when its turn comes, and is then released. */
-  private Client memory(String name, boolean create) {
+  static void checkName(String name) {
     if (!name.matches("[A-Za-z0-9_][A-Za-z0-9._-]{0,63}"))
       throw Refusal.invalid("'" + name + "' cannot be the name of a memory: 1 to 64 of A-Z a-z 0-9 . _ -, and no dot first");
+  }
+
+  /** The memory of that name, which is read from the store when its turn comes, and is then released. */
+  private Client memory(String name, boolean create) {
+    checkName(name);
     Client client = create || store == null ? atHand(name, false) : null;
     if (client != null) return client;
     boolean stored = store != null && asked(() -> store.version(name)) != null;
     if (!stored && !create) throw noMemory();
+    return awaitRoom(() -> open(name, stored));
+  }
+
+  /** Makes a memory that is not at hand; null: there is no room for it now. */
+  private Client open(String name, boolean stored) {
     synchronized (opening) {
-      client = atHand(name, stored);
+      Client client = atHand(name, stored);
       if (client != null) return client;
       if (!stored && memories().size() >= mostMemories)
         throw new Refusal(429, "TOO_MANY_MEMORIES", "the service has as many memories as it may have; delete one");
       client = atHand(name, true);
-      if (client != null) return client;
+      if (client != null || !hasRoom()) return client;
       client = new Client(newSession(), store == null ? null : memory -> renew(name, memory));
       client.users = 1;
-      return add(MEMORY + name, client);
+      if (tryAdd(MEMORY + name, client)) return client;
+      client.session.close();
+      return null;
     }
   }
 
@@ -254,7 +288,7 @@ final class Sessions {
     synchronized (clients) {
       clients.forEach((id, client) -> {
         if (id.startsWith(MEMORY) && exists(id, client))
-          all.putIfAbsent(id.substring(MEMORY.length()), new MemoryStore.Listed(0, () -> client.note));
+          all.putIfAbsent(id.substring(MEMORY.length()), new MemoryStore.Listed(client.bytes, () -> client.note));
       });
     }
     return all;
@@ -274,15 +308,26 @@ final class Sessions {
     }
   }
 
-  /** Writes a memory to the store, for who has its turn. Where that fails, the memory is what the store has. Other sessions are not
-      kept. */
-  void keep(String id, Client client) {
-    if (!id.startsWith(MEMORY)) return;
+  /** Waits until what is being written to the store is, and lets nothing be written any more. */
+  void awaitKept() {
+    keeping.writeLock().lock();
+  }
+
+  /** Writes a memory to the store, for who has its turn. Where that fails, the memory is what the store has. */
+  void keep(String name, Client client) {
     if (store == null) {
       client.filled = true;
       return;
     }
-    String name = id.substring(MEMORY.length());
+    keeping.readLock().lock();
+    try {
+      write(name, client);
+    } finally {
+      keeping.readLock().unlock();
+    }
+  }
+
+  private void write(String name, Client client) {
     String replaces = client.version;
     client.version = Client.UNKNOWN;
     try {

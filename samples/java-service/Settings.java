@@ -5,6 +5,7 @@ import java.util.Arrays;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 
 /** Settings of the environment, and, where that does not name one, of the file INFINI_CONFIG: lines NAME=VALUE. */
 final class Settings {
@@ -51,6 +52,22 @@ final class Settings {
   /** Values with commas between. */
   static List<String> list(String name) {
     return text(name) == null ? List.of() : Arrays.stream(text(name).split(",")).map(String::strip).filter(value -> !value.isEmpty()).toList();
+  }
+
+  /** The store that INFINI_STORE names, else a folder of the user's for the model's file; null: none. */
+  static String store(Path model) {
+    String named = text("INFINI_STORE");
+    if (named != null) return named.equals("none") ? null : named;
+    String folder = environment("STATE_DIRECTORY").split(":", 2)[0]; // of systemd
+    if (!folder.isEmpty()) return folder;
+    String state = environment("XDG_STATE_HOME"), home = environment("HOME");
+    if (state.isEmpty() && home.isEmpty()) return null;
+    Path states = state.isEmpty() ? Path.of(home, ".local", "state") : Path.of(state);
+    return states.resolve("infini").resolve(model.getFileName().toString().replaceFirst("\\.gguf$", "")).toString();
+  }
+
+  private static String environment(String name) {
+    return Objects.requireNonNullElse(System.getenv(name), "");
   }
 
   static long number(String name, long otherwise) {

@@ -19,6 +19,9 @@ fi
 # The service as the container file builds it, from what is installed here.
 build=$(sed -n 's/.*\(go build -o \).*/\1/p' "$samples/Containerfile")
 [ "$build" = "go build -o " ] || { echo "the container file builds the service in another way"; exit 1; }
+for path in $(sed -n 's/^COPY \([^-][^ ]*\) .*/\1/p' "$samples/Containerfile"); do
+  [ -e "$source/$path" ] || { echo "the container file copies $path, which is not there"; exit 1; }
+done
 (cd "$samples/go-service" && go build -o "$folder/service" .)
 packages=$(sed -n 's/.*apt-get install -y --no-install-recommends \(.*\) \\$/\1/p' "$samples/Containerfile")
 for package in $packages; do
@@ -30,7 +33,7 @@ for library in $(ldd "$folder/service" | sed -n 's/.* => \(\/[^ ]*\) .*/\1/p' | 
   package=$({ dpkg -S "$library" "$(readlink -f "$library")" "/usr$library" 2>/dev/null || true; } | sed -n '1s/:.*//p')
   grep -x "$package" <<<"$in_container" >/dev/null || { echo "the container lacks $library, of ${package:-no package}"; exit 1; }
 done
-INFINI_TOKEN=secret "$folder/service" "$samples/models/stories260K.gguf" 127.0.0.1:0 >"$folder/log" 2>&1 &
+INFINI_TOKEN=secret INFINI_STORE=none "$folder/service" "$samples/models/stories260K.gguf" 127.0.0.1:0 >"$folder/log" 2>&1 &
 trap 'kill $!; rm -rf "$folder"' EXIT
 port=$(port_of "$folder/log" $!)
 python3 -c "import urllib.request as r; r.urlopen('http://127.0.0.1:$port/healthz')"

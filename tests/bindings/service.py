@@ -19,7 +19,8 @@ BOOK = b'One day Lily met a big dog in the park. ' * (5 << 20 >> 5)  # over 5 MB
 
 class Service:
     def __init__(self, command, model=MODEL, **environment):
-        environment = dict(os.environ, INFINI_TOKEN=TOKEN, INFINI_MAX_BODY=str(BODY_LIMIT), INFINI_MAX_SESSIONS='12', INFINI_LOG='off') | environment
+        environment = dict(os.environ, INFINI_TOKEN=TOKEN, INFINI_MAX_BODY=str(BODY_LIMIT), INFINI_MAX_SESSIONS='12', INFINI_LOG='off',
+                           INFINI_STORE='none') | environment
         self.process = subprocess.Popen(shlex.split(command) + [model, '127.0.0.1:0'], stdout=subprocess.PIPE,
                                         stderr=subprocess.STDOUT, text=True, env=environment)
         self.said = []  # before it listened

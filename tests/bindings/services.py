@@ -444,6 +444,7 @@ def check(command, speaks_v1, book, kinds, turn):
                 v1.check_memories(command, model, store(i))
             v1.check_idle(command, model, store(1))
             v1.check_refused(command, model)
+            v1.check_default(command, model, pathlib.Path(folder) / 'default')
             v1.check_refused(command, model, INFINI_STORE=store(0).name)
             v1.check_late(command, model)
             check_kept(command, store(2))

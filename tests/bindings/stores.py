@@ -11,6 +11,7 @@ import sqlite3
 import subprocess
 import tempfile
 import threading
+import urllib.parse
 
 import many
 import postgres
@@ -37,6 +38,7 @@ class Stores:
             with socket.create_server(('127.0.0.1', 0)) as free:
                 port = free.getsockname()[1]
             self.server = postgres.Postgres(self.stack.enter_context(tempfile.TemporaryDirectory()), port)
+            self.at = ('-h', self.server.folder, '-p', str(self.server.port), '-U', self.server.user.pw_name)
             self.stack.callback(self.server.stop)
         elif DATABASES:
             print('skipped: memories in PostgreSQL, which needs its server (Debian package postgresql)')
@@ -63,10 +65,9 @@ class Stores:
                 with contextlib.closing(sqlite3.connect(path)) as database:
                     return (database.execute(select % name).fetchone() or (None,))[0]
             return Store(f'sqlite:{path}', size)
-        at = ('-h', self.server.folder, '-p', str(self.server.port), '-U', self.server.user.pw_name)
-        self.server.run('createdb', *at, path.name)
+        self.server.run('createdb', *self.at, path.name)
         def size(name):
-            return int(self.server.run('psql', *at, '-Atc', select % name, path.name) or 0) or None
+            return int(self.server.run('psql', *self.at, '-Atc', select % name, path.name) or 0) or None
         return Store(f'postgres://{self.server.user.pw_name}@127.0.0.1:{self.server.port}/{path.name}?sslmode=disable', size)
 
     def check(self, commands, model):
@@ -82,7 +83,10 @@ class Stores:
                     v1.check_known(service, services[i - 1])
                     v1.check_notes(service, services[i - 1])
                 check_writers(services)
-                if kind == 'postgres': check_outage(services, self.server)
+                if kind == 'postgres':
+                    check_outage(services, self.server)
+                    check_full(services, lambda statement: self.server.run('psql', *self.at, '-c', statement, pathlib.Path(
+                        urllib.parse.urlsplit(store.name).path).name))
             print(f'{kind}: of {len(services)} services none loses what it was told')
         for name, command in commands.items():
             for wrong in ('postgres://127.0.0.1:1/none', '/dev/null/none'):
@@ -163,6 +167,25 @@ def check_writers(services):
         assert services[0].feed(twin, text) == position, (position, text)
     services[0].call('DELETE', twin, expect=204)
     print(f'  36 texts, of which {len(refused)} were sent again: {refused.count(CONFLICT)} conflicts')
+
+
+def check_full(services, run):
+    """Where a memory cannot be written, the request is refused, and the memory is what it was."""
+    before = [fed(service, f'full{i}', b'One day Lily met a dog. ') for i, service in enumerate(services)]
+    run('ALTER TABLE infini_store ADD CONSTRAINT no_more CHECK (false) NOT VALID')
+    for i, service in enumerate(services):
+        status, answer = feed(service, f'full{i}', b'It was big. ')
+        assert status == 503 and answer['error']['code'] == 'not_kept', (status, answer)
+        status, answer = feed(service, f'new{i}', b'It was big. ')
+        assert status == 503 and answer['error']['code'] == 'not_kept', (status, answer)
+        service.call('GET', f'/v1/memories/new{i}', expect=404)
+    run('ALTER TABLE infini_store DROP CONSTRAINT no_more')
+    for i, service in enumerate(services):
+        twin = service.session()
+        for text in (b'One day Lily met a dog. ', b'It was big. '):
+            expected = service.feed(twin, text)
+        assert fed(service, f'full{i}', b'It was big. ') == expected, before
+        service.call('DELETE', twin, expect=204)
 
 
 def check_outage(services, server):

@@ -3,6 +3,7 @@ import base64
 import contextlib
 import http.client
 import json
+import pathlib
 import struct
 import threading
 import time
@@ -53,7 +54,7 @@ def check_completions(service):
     stop = text[5:9]
     cut = post(service, 'completions', prompt='One day, Lily', temperature=0, max_tokens=30, stop=['no such', stop], user='ignored')
     assert cut['choices'][0]['text'] == text[:text.index(stop)] and cut['choices'][0]['finish_reason'] == 'stop', cut
-    draws = [post(service, 'completions', prompt='One day', seed=seed, max_tokens=30)['choices'][0]['text'] for seed in (1, 1, 2)]
+    draws = [post(service, 'completions', prompt='One day', seed=seed, max_tokens=30)['choices'][0]['text'] for seed in (1, 1, (1 << 63) - 1)]
     assert draws[0] == draws[1] != draws[2], draws
     greedy = lambda **fields: post(service, 'completions', prompt='One day, Lily', max_tokens=30, **fields)['choices'][0]['text']
     assert greedy(top_p=0, temperature=1) == greedy(temperature=0, n=1) == text  # of the likeliest tokens one alone
@@ -136,6 +137,23 @@ def check_cancel(service):
     service.call('DELETE', '/v1/memories/cancelled', expect=204)
 
 
+def check_default(command, model, folder):
+    """Memories are kept where nothing says where."""
+    stem = pathlib.Path(model).stem
+    for environment, kept in (({'STATE_DIRECTORY': f'{folder}/systemd:{folder}/other'}, folder / 'systemd'),
+                              ({'XDG_STATE_HOME': f'{folder}/xdg'}, folder / 'xdg' / 'infini' / stem),
+                              ({'XDG_STATE_HOME': '', 'HOME': f'{folder}/home'}, folder / 'home' / '.local' / 'state' / 'infini' / stem)):
+        for _ in range(2):
+            with Service(command, model, INFINI_STORE='', **environment) as service:
+                fed = json.loads(service.call('POST', '/v1/memories/lily/feed', b'One day'))
+        assert fed['position'] > 5 and (kept / 'lily.snapshot').stat().st_size > 1000, fed
+    with Service(command, model, XDG_STATE_HOME=f'{folder}/xdg') as service:  # with the store "none"
+        assert json.loads(service.call('GET', '/v1/memories'))['data'] == []
+        service.call('POST', '/v1/memories/lily/feed', b'One day')
+        entry, = json.loads(service.call('GET', '/v1/memories'))['data']
+        assert entry['bytes'] > 10000, entry
+
+
 def check_refused(command, model, **environment):
     """A request that is refused leaves no memory behind."""
     with Service(command, model, INFINI_MAX_SESSIONS='4', INFINI_MAX_MEMORIES='2', INFINI_MAX_PROMPT='1000', **environment) as service:
@@ -178,6 +196,13 @@ def check_known(first, second):
         so_far += says([{'type': 'text', 'text': f'And {i}, \u00e4?'}])
         tokens = ask(service, so_far, ascii)
         assert tokens < 100, (i, tokens)
+    # Clients drop old messages, and change what the system is told.
+    assert ask(first, so_far[-2:] + [{'role': 'assistant', 'content': 'Her reply. ' * 100}] + says('And Ann?')) < 100
+    so_far += says('And Ann?')
+    for system in ('Be brief.', 'Be very brief. ' * 40):
+        so_far += says('Why?')
+        tokens = ask(second, [{'role': 'system', 'content': system}] + so_far)
+        assert tokens < 100, tokens
     # A long message that is cut off is read again; those before it are not.
     long = {'messages': so_far + says('Tom has a cat. ' * 10000), 'memory': 'known', 'max_tokens': 3}
     begun = next(entry['tokens'] for entry in json.loads(first.call('GET', '/v1/memories'))['data'] if entry['id'] == 'known')
@@ -252,6 +277,9 @@ def check_memories(command, model, store):
         assert ask(long, 'a reply', 'And Tom?', again, 'And then?', 'x', 'And now?')[1] < 100
         alone, other = ask('Something else')  # a client that sends no history
         assert other < 100
+        for call in ('POST feed', 'POST generate', 'POST chat', 'GET snapshot', 'PUT snapshot', 'DELETE '):  # what would not be kept
+            method, path = call.split(' ')
+            service.refused(405, 'METHOD_NOT_ALLOWED', method, f'/sessions/memory:lily/{path}'.rstrip('/'), b'' if method != 'GET' else None)
         header = post(service, 'chat/completions', messages=says('Hello'), max_tokens=5, memory='lily')
         assert header['usage']['prompt_tokens'] < 100
         assert json.loads(service.call('GET', '/v1/memories'))['data'] == [
@@ -261,6 +289,8 @@ def check_memories(command, model, store):
         service.call('DELETE', '/v1/memories/fed', expect=204)
         snapshot = service.call('GET', '/v1/memories/lily')
         service.call('PUT', '/v1/memories/tom', snapshot)
+        with service.begin('PUT', '/v1/memories/.x', 'Content-Length: 1000') as connection:  # before its body is read
+            assert answer_of(connection)[0] == 400
         for name in ('.x', 'a/b', '..', 'x' * 65, 'a%00', ''):
             if name != '':
                 refused(service, 400, 'invalid_request_error', 'chat/completions', messages=says('x'), memory=name)
@@ -371,6 +401,8 @@ def check_chat(service):
     assert stream[0]['object'] == 'chat.completion.chunk' and stream[0]['choices'][0]['delta']['role'] == 'assistant', stream[0]
     assert ''.join(part['choices'][0]['delta'].get('content', '') for part in stream) == reply['content']
     assert stream[-1]['choices'][0]['finish_reason'] in ('length', 'stop'), stream[-1]
+    nothing = chat(service, says('Who is Lily?'), stream=True, max_tokens=0)
+    assert [part['choices'][0]['delta'].get('role') for part in nothing] == ['assistant', None], nothing
     parts = [{'role': 'user', 'content': [{'type': 'text', 'text': 'Who is Lily?'}], 'name': 'x'}]
     assert chat(service, parts, max_completion_tokens=20)['choices'][0]['message'] == reply
     answers = []

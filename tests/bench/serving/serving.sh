@@ -17,7 +17,7 @@ dotnet build --nologo --verbosity quiet --configuration Release --output "$folde
 dotnet build --nologo --verbosity quiet --configuration Release -r "linux-$(uname -m | sed 's/x86_64/x64/; s/aarch64/arm64/')" \
   --output "$folder/theirs" "$folder/serving"
 threads=${THREADS:-$(nproc)} places=${PLACES:-16}
-export INFINI_TOKEN=secret INFINI_BATCH=$places INFINI_QUEUE=1000 INFINI_LOG=off
+export INFINI_TOKEN=secret INFINI_BATCH=$places INFINI_QUEUE=1000 INFINI_LOG=off INFINI_STORE=none
 declare -A port process
 serve() { # NAME COMMAND...: starts it, and waits until it listens
   "${@:2}" >"$folder/$1.log" 2>&1 &

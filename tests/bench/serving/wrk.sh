@@ -8,7 +8,7 @@ use_stage "$1"
 folder=$(mktemp -d)
 service=
 trap 'kill $service 2>/dev/null || true; wait; rm -rf "$folder"' EXIT
-export INFINI_TOKEN=secret INFINI_BATCH=16 INFINI_QUEUE=1000 INFINI_LOG=off TOKENS=${TOKENS:-32} PROMPT=${PROMPT:-400}
+export INFINI_TOKEN=secret INFINI_BATCH=16 INFINI_QUEUE=1000 INFINI_LOG=off INFINI_STORE=none TOKENS=${TOKENS:-32} PROMPT=${PROMPT:-400}
 export TEXT=$source/samples/texts/lord_jim.txt
 echo '| service | clients | requests/s | tokens/s | latency, s, p50 | p99 | failed |'
 echo '|---|---|---|---|---|---|---|'

@@ -22,9 +22,15 @@ string streamed = "";
 await foreach (var part in chat.CompleteChatStreamingAsync(messages, asked))
     streamed += string.Concat(part.ContentUpdate.Select(piece => piece.Text));
 Check(streamed == text, "stream");
+string stop = text.Substring(5, 4);
+ChatCompletion cut = chat.CompleteChat(messages, new ChatCompletionOptions { Temperature = 0, MaxOutputTokenCount = 30, StopSequences = { stop } });
+Check(cut.Content[0].Text == text[..text.IndexOf(stop, StringComparison.Ordinal)] && cut.FinishReason == ChatFinishReason.Stop, "stop");
 
 var embeddings = client.GetEmbeddingClient(model).GenerateEmbeddings(["Lily has a dog.", "The sun is hot."]).Value;
 Check(embeddings.Count == 2 && embeddings[0].ToFloats().Length > 10, "embeddings");
+IEmbeddingGenerator<string, Embedding<float>> generator = client.GetEmbeddingClient(model).AsIEmbeddingGenerator();
+var vector = await generator.GenerateVectorAsync("Lily has a dog.");
+Check(vector.Span.SequenceEqual(embeddings[0].ToFloats().Span), "embeddings of Microsoft.Extensions.AI");
 
 try
 {
@@ -34,6 +40,15 @@ try
 catch (ClientResultException e)
 {
     Check(e.Status == 400 && e.Message.Contains("temperature"), e.Message);
+}
+try
+{
+    new OpenAIClient(new ApiKeyCredential("wrong"), options).GetChatClient(model).CompleteChat(messages);
+    Check(false, "a wrong token is taken");
+}
+catch (ClientResultException e)
+{
+    Check(e.Status == 401, e.Message);
 }
 
 IChatClient general = chat.AsIChatClient();
