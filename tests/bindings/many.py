@@ -159,7 +159,7 @@ def check_silent_reader(command):
         connection.connect(('127.0.0.1', service.port))
         connection.sendall(f'POST /v1/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\n'
                            f'Content-Length: {len(body)}\r\n\r\n{body}'.encode())
-        most, before, now, end = 0, [], [0], time.monotonic() + 120
+        most, before, now, end = 0, [], [0], time.monotonic() + 600  # C# buffers 400,000 tokens
         while most < 100 or before != now:  # or it was hung up on
             assert time.monotonic() < end, now
             time.sleep(1)
