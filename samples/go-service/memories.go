@@ -49,12 +49,13 @@ func newMessages(messages []json.RawMessage, known string) (fresh []json.RawMess
 		_ = json.Unmarshal(message, &said) // the library says what is wrong with it
 		_ = json.Unmarshal(said["role"], &role)
 		if role != "assistant" {
-			_, _ = io.WriteString(sum, role+"\x00"+canonical(said["content"])+"\x00")
+			content := canonical(said["content"])
+			_, _ = io.WriteString(sum, role+"\x00"+content+"\x00")
 			digest = hex.EncodeToString(sum.Sum(nil))
-		}
-		if role == "user" {
-			one := sha256.Sum256([]byte(canonical(said["content"])))
-			last = hex.EncodeToString(one[:8])
+			if role == "user" {
+				one := sha256.Sum256([]byte(content))
+				last = hex.EncodeToString(one[:8])
+			}
 		}
 		if known != "" && digest == known {
 			begin = i + 1
@@ -206,7 +207,7 @@ func (s *service) open(name, version string) (*client, error) {
 			return nil, &refusal{429, "TOO_MANY_MEMORIES", "the service has as many memories as it may have; delete one"}
 		}
 	}
-	if c := s.enter(memoryID+name, true); c != nil {
+	if c := s.enter(memoryID+name, true); c != nil || !s.hasRoom() {
 		return c, nil
 	}
 	session, err := s.model.NewSession(infini.Options{"unknown_text": "skip"})
@@ -446,7 +447,7 @@ func (s *service) listMemories(e *exchange) error {
 // feedMemory reads a text of any length into a memory.
 func (s *service) feedMemory(e *exchange, name string) error {
 	if e.request.Method != "POST" {
-		return &refusal{405, "METHOD_NOT_ALLOWED", "the path has no such method"}
+		return errWrongMethod
 	}
 	if err := e.limit(s.maxBody); err != nil {
 		return err
@@ -459,13 +460,13 @@ func (s *service) feedMemory(e *exchange, name string) error {
 // mergeMemory adds what another memory holds to one.
 func (s *service) mergeMemory(e *exchange, name string) error {
 	if e.request.Method != "POST" {
-		return &refusal{405, "METHOD_NOT_ALLOWED", "the path has no such method"}
+		return errWrongMethod
 	}
 	if err := e.limit(maxOptions); err != nil {
 		return err
 	}
 	f, other, weight := fields{}, "", 1.0
-	if err := readJSON(e, (*map[string]json.RawMessage)(&f)); err != nil && err != io.EOF {
+	if err := f.readFrom(e); err != nil {
 		return err
 	}
 	if given, err := f.get("memory", &other); err != nil {
@@ -492,13 +493,13 @@ func (s *service) mergeMemory(e *exchange, name string) error {
 // noteMemory writes the note of a memory, which lists show.
 func (s *service) noteMemory(e *exchange, name string) error {
 	if e.request.Method != "PUT" {
-		return &refusal{405, "METHOD_NOT_ALLOWED", "the path has no such method"}
+		return errWrongMethod
 	}
 	if err := e.limit(maxOptions); err != nil {
 		return err
 	}
 	f, note := fields{}, ""
-	if err := readJSON(e, (*map[string]json.RawMessage)(&f)); err != nil && err != io.EOF {
+	if err := f.readFrom(e); err != nil {
 		return err
 	}
 	if given, err := f.get("note", &note); err != nil || !given || strings.ContainsRune(note, 0) {
@@ -527,7 +528,7 @@ func (s *service) keepAndSay(e *exchange, name string, c *client) error {
 func (s *service) serveMemory(e *exchange, name string) error {
 	method := e.request.Method
 	if method != "GET" && method != "PUT" && method != "DELETE" {
-		return &refusal{405, "METHOD_NOT_ALLOWED", "the path has no such method"}
+		return errWrongMethod
 	}
 	limit := int64(maxOptions)
 	if method == "PUT" {

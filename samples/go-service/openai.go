@@ -22,6 +22,15 @@ import (
 // fields are those of a request. Absent and null are the same; fields that nothing here asks for do not count.
 type fields map[string]json.RawMessage
 
+// readFrom reads those of a body; none where it is empty.
+func (f *fields) readFrom(e *exchange) error {
+	err := readJSON(e, (*map[string]json.RawMessage)(f))
+	if err == io.EOF {
+		return nil
+	}
+	return err
+}
+
 // get reads a field, where it is there.
 func (f fields) get(name string, into any) (given bool, err error) {
 	value := f[name]
@@ -132,7 +141,7 @@ func (s *service) serveOpenAI(e *exchange, path []string) error {
 	}
 	for _, known := range []string{"models", "memories", "chat/completions", "completions", "embeddings"} {
 		if strings.Join(path, "/") == known {
-			return &refusal{405, "METHOD_NOT_ALLOWED", "the path has no such method"}
+			return errWrongMethod
 		}
 	}
 	return &refusal{404, "NOT_FOUND", "there is no such path"}
@@ -198,7 +207,7 @@ func (s *service) optionsFor(f fields) (infini.Options, error) {
 // complete answers chat and plain completions, at once or as a stream.
 func (s *service) complete(e *exchange, chat bool) error {
 	f := fields{}
-	if err := readJSON(e, (*map[string]json.RawMessage)(&f)); err != nil && err != io.EOF {
+	if err := f.readFrom(e); err != nil {
 		return err
 	}
 	options, err := s.optionsFor(f)
@@ -392,7 +401,7 @@ func (r *reply) object(text string, finish any) map[string]any {
 // embed answers with the embedding of each text's last token.
 func (s *service) embed(e *exchange) error {
 	f := fields{}
-	if err := readJSON(e, (*map[string]json.RawMessage)(&f)); err != nil && err != io.EOF {
+	if err := f.readFrom(e); err != nil {
 		return err
 	}
 	texts, err := f.texts("input")

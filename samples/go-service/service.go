@@ -105,6 +105,8 @@ type refusal struct {
 
 func (r *refusal) Error() string { return r.message }
 
+var errWrongMethod = &refusal{405, "METHOD_NOT_ALLOWED", "the path has no such method"}
+
 func (s *service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	e, end := newExchange(w, r, s.patience)
 	defer end()
@@ -147,7 +149,7 @@ func (s *service) serve(e *exchange) error {
 	if len(path) > 1 && path[0] == "sessions" {
 		id, call = path[1], r.Method+" "+strings.Join(path[2:], "/")
 	} else if r.URL.Path == "/" && s.page != nil {
-		return &refusal{405, "METHOD_NOT_ALLOWED", "the path has no such method"}
+		return errWrongMethod
 	} else if len(path) > 1 || !strings.Contains(" sessions model metrics healthz readyz ", " "+path[0]+" ") {
 		return &refusal{404, "NOT_FOUND", "there is no such path"}
 	}
@@ -183,7 +185,7 @@ func (s *service) serve(e *exchange) error {
 	case "POST sessions":
 		return s.create(e)
 	}
-	return &refusal{405, "METHOD_NOT_ALLOWED", "the path has no such method"}
+	return errWrongMethod
 }
 
 // limit bounds the body.
@@ -250,7 +252,7 @@ func (s *service) serveSession(e *exchange, c *client, id, call string) error {
 			return e.answerPosition(c)
 		})
 	}
-	return &refusal{405, "METHOD_NOT_ALLOWED", "the path has no such method"}
+	return errWrongMethod
 }
 
 // use runs do when the session is free.
@@ -369,11 +371,23 @@ func (s *service) add(id string, c *client) error {
 func (s *service) tryAdd(id string, c *client) bool {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
-	if len(s.sessions) >= s.maxSessions && !s.makeRoom(time.Now(), false) {
+	if !s.findRoom() {
 		return false
 	}
 	s.sessions[id] = c
 	return true
+}
+
+// hasRoom reports whether there is room for a session, which one that may go has made where there was none.
+func (s *service) hasRoom() bool {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	return s.findRoom()
+}
+
+// findRoom does, for who holds the mutex.
+func (s *service) findRoom() bool {
+	return len(s.sessions) < s.maxSessions || s.makeRoom(time.Now(), false)
 }
 
 func (s *service) remove(id string) {

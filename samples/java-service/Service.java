@@ -265,9 +265,14 @@ final class Service {
     }
   }
 
+  /** Those of a small body. */
+  private OpenAi.Fields fieldsOf(Connection connection) throws IOException {
+    return new OpenAi.Fields(Requests.objectOf(Requests.textOf(connection.body(Math.min(Requests.MAX_OPTIONS, maxBody)))));
+  }
+
   /** Writes the note of a memory, which lists show. */
   private void note(Connection connection, String name) throws IOException {
-    OpenAi.Fields fields = new OpenAi.Fields(Requests.objectOf(Requests.textOf(connection.body(Math.min(Requests.MAX_OPTIONS, maxBody)))));
+    OpenAi.Fields fields = fieldsOf(connection);
     String note = fields.text("note");
     if (note == null || note.indexOf(0) >= 0) throw Refusal.invalid("\"note\" must be a text");
     if (note.getBytes(StandardCharsets.UTF_8).length > MAX_NOTE) throw Refusal.invalid("\"note\" may have at most " + MAX_NOTE + " bytes");
@@ -280,7 +285,7 @@ final class Service {
 
   /** Adds what another memory holds to one. */
   private void merge(Connection connection, String name) throws IOException {
-    OpenAi.Fields fields = new OpenAi.Fields(Requests.objectOf(Requests.textOf(connection.body(Math.min(Requests.MAX_OPTIONS, maxBody)))));
+    OpenAi.Fields fields = fieldsOf(connection);
     String other = fields.text("memory");
     if (other == null) throw Refusal.invalid("\"memory\" must name the memory that is added");
     double weight = fields.number("weight", 1);

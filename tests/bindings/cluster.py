@@ -22,7 +22,7 @@ import postgres as server
 
 MODEL, MEMORIES, SECONDS, COMMAND = sys.argv[1], int(sys.argv[2]), float(sys.argv[3]), sys.argv[4:]
 CLIENTS = 8
-AT_HAND = int(os.environ.get('AT_HAND', MEMORIES // 2))  # on a silo: two silos hardly hold them all
+AT_HAND = MEMORIES // 2  # on a silo: two silos hardly hold them all
 WORDS = 'Lily Tom dog park ball happy big little ran saw played found tree red house friend'.split()
 
 
