@@ -163,11 +163,11 @@ internal sealed partial class Sessions(Model model, long most, long mostMemories
     private Client? Open(string name, bool stored)
     {
         var client = AtHand(name, stored);
-        if (client is not null) return client;
+        if (client is not null || !HasRoom()) return client;
         if (!stored && Memories().GetAwaiter().GetResult().Count >= mostMemories)
             throw new Refusal(429, "TOO_MANY_MEMORIES", "the service has as many memories as it may have; delete one");
         client = AtHand(name, true);
-        if (client is not null || !HasRoom()) return client;
+        if (client is not null) return client;
         client = new Client(NewSession())
         {
             Renew = store is null ? null : (client, session) => Renew(name, client, session),

@@ -197,7 +197,7 @@ func (s *service) memory(name string, create bool) (*client, error) {
 func (s *service) open(name, version string) (*client, error) {
 	s.opening.Lock() // one at a time; those that are at hand do not wait for it
 	defer s.opening.Unlock()
-	if c := s.enter(memoryID+name, version != ""); c != nil {
+	if c := s.enter(memoryID+name, version != ""); c != nil || !s.hasRoom() {
 		return c, nil
 	}
 	if version == "" {
@@ -207,7 +207,7 @@ func (s *service) open(name, version string) (*client, error) {
 			return nil, &refusal{429, "TOO_MANY_MEMORIES", "the service has as many memories as it may have; delete one"}
 		}
 	}
-	if c := s.enter(memoryID+name, true); c != nil || !s.hasRoom() {
+	if c := s.enter(memoryID+name, true); c != nil {
 		return c, nil
 	}
 	session, err := s.model.NewSession(infini.Options{"unknown_text": "skip"})

@@ -215,11 +215,11 @@ final class Sessions {
   private Client open(String name, boolean stored) {
     synchronized (opening) {
       Client client = atHand(name, stored);
-      if (client != null) return client;
+      if (client != null || !hasRoom()) return client;
       if (!stored && memories().size() >= mostMemories)
         throw new Refusal(429, "TOO_MANY_MEMORIES", "the service has as many memories as it may have; delete one");
       client = atHand(name, true);
-      if (client != null || !hasRoom()) return client;
+      if (client != null) return client;
       client = new Client(newSession(), store == null ? null : memory -> renew(name, memory));
       client.users = 1;
       if (tryAdd(MEMORY + name, client)) return client;

@@ -1,6 +1,6 @@
 """Three silos of samples/cluster and a PostgreSQL: memories are fed by clients that repeat what was not answered, while silos are
 killed, stopped and started, and the database once. Afterwards each memory is what a session is that was fed the same texts once.
-cluster.py MODEL MEMORIES SECONDS COMMAND..."""
+cluster.py MODEL MEMORIES AT_HAND SECONDS COMMAND..., where a silo holds so many memories at hand"""
 import collections
 import concurrent.futures
 import http.client
@@ -20,9 +20,8 @@ sys.dont_write_bytecode = True
 import chat_model
 import postgres as server
 
-MODEL, MEMORIES, SECONDS, COMMAND = sys.argv[1], int(sys.argv[2]), float(sys.argv[3]), sys.argv[4:]
+MODEL, MEMORIES, AT_HAND, SECONDS, COMMAND = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4]), sys.argv[5:]
 CLIENTS = 8
-AT_HAND = MEMORIES // 2  # on a silo: two silos hardly hold them all
 WORDS = 'Lily Tom dog park ball happy big little ran saw played found tree red house friend'.split()
 
 
@@ -39,7 +38,8 @@ class Silo:
         self.model = model
         self.address, self.port = f'127.0.0.1:{http_port}', f'127.0.0.1:{port}'
         self.environment = dict(os.environ, INFINI_TOKEN='secret', INFINI_POSTGRES=postgres.connection, INFINI_LOG='off',
-                                INFINI_MAX_SESSIONS=str(AT_HAND), INFINI_UNSAVED='2000', INFINI_IDLE_SECONDS='4', INFINI_QUEUE='1000')
+                                INFINI_MAX_SESSIONS=str(AT_HAND), INFINI_UNSAVED='2000', INFINI_IDLE_SECONDS='4', INFINI_QUEUE='1000',
+                                INFINI_MAX_TOKENS='1000000', INFINI_SHUTDOWN_SECONDS='60')
         self.start()
 
     def start(self):
@@ -84,7 +84,8 @@ class Client(threading.Thread):
             for count in itertools.count():
                 if self.over.is_set():
                     return
-                memory = self.random.choice(self.memories)
+                mine = self.memories[self.number::CLIENTS]  # before any of the others
+                memory = mine[count] if count < len(mine) else self.random.choice(self.memories)
                 text = f'{self.number} {count} ' + ' '.join(self.random.choices(WORDS, k=20)) + '.\n'
                 key = f'{self.number}-{count}'
                 begun = time.monotonic()
@@ -120,6 +121,8 @@ def main(folder):
         for silo in silos:
             silo.wait()
         interface(silos)
+        not_kept(silos, postgres)
+        ends(silos)
         play(postgres, silos)
     finally:
         for silo in silos:
@@ -136,7 +139,7 @@ def play(postgres, silos):
     begun = time.monotonic()
     events = []  # when, what
     while len({memory for client in clients for memory, _, _ in client.answered}) < MEMORIES:
-        assert time.monotonic() - begun < 120 and not any(client.failure for client in clients), [client.failure for client in clients]
+        assert time.monotonic() - begun < 120 + MEMORIES / 4 and not any(client.failure for client in clients), [client.failure for client in clients]
         time.sleep(0.1)
     time.sleep(SECONDS / 10)  # what the first kill must not lose is behind snapshots by then
 
@@ -242,6 +245,48 @@ def interface(silos):
     expect(400, first, 'POST', '/v1/memories/lily/feed', b'Lily', **{'Idempotency-Key': 'k' * 201})
     expect(422, first, 'PUT', '/v1/memories/lily', b'no snapshot')
     expect(401, first, 'GET', '/v1/memories/lily', Authorization='Bearer another')
+
+
+def not_kept(silos, postgres):
+    """A text that the database does not take is refused, and the memory is what it was."""
+    def feed(silo, text):
+        status, answer, _ = call(silo.address, 'POST', '/v1/memories/full/feed', text)
+        return status, json.loads(answer)
+    alter = lambda how: postgres.run('psql', '-qh', postgres.folder, '-c', f'ALTER TABLE infini_feeds {how}', 'postgres')
+    assert feed(silos[0], b'Lily has a dog.')[0] == 200
+    alter('ADD CONSTRAINT no_more CHECK (false) NOT VALID')
+    for silo in silos:
+        status, answer = feed(silo, b'The dog is big.')
+        assert status == 503 and answer['error']['code'] == 'not_kept', (status, answer)
+    alter('DROP CONSTRAINT no_more')
+    status, answer = feed(silos[1], b'The dog is big.')
+    assert status == 200 and answer['number'] == 2, answer
+
+
+def ends(silos):
+    """A completion goes on while its silo ends, and what it wrote is at the next silo."""
+    def ask(silo, tokens):
+        status, answer, where = call(silo.address, 'POST', '/v1/completions', json.dumps(
+            {'prompt': 'One day', 'memory': 'long', 'max_tokens': tokens, 'logit_bias': {'2': -100}}).encode())
+        assert status == 200, (status, answer)
+        assert json.loads(answer)['usage']['completion_tokens'] == tokens, answer[-300:]
+        return where
+    position = lambda silo: json.loads(call(silo.address, 'POST', '/v1/memories/long/feed', b' ')[1])['position']
+    ask(silos[0], 10)
+    begun = time.monotonic()
+    where = ask(silos[0], 1000)
+    tokens = round(8000 / (time.monotonic() - begun))  # 8 seconds of them: more than what is cut off has
+    silo = next(silo for silo in silos if silo.address == where)
+    before = position(silo)
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(ask, silo, tokens)
+        time.sleep(1)
+        silo.end(signal.SIGTERM)
+        assert silo.process.returncode == 0 and answer.result() == where, silo.process.returncode
+    other = next(each for each in silos if each is not silo)
+    assert position(other) > before + tokens, (before, tokens)
+    silo.start()
+    silo.wait()
 
 
 def check(clients, silos):

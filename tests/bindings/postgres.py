@@ -1,4 +1,5 @@
 """A PostgreSQL server of a test's own."""
+import contextlib
 import glob
 import os
 import pwd
@@ -29,6 +30,16 @@ class Postgres:
     def run(self, program, *arguments):
         return subprocess.run([f'{self.programs}/{program}', *arguments], check=True, cwd=self.folder, stdout=subprocess.PIPE, text=True,
                               user=self.user.pw_uid, group=self.user.pw_gid).stdout
+
+    @contextlib.contextmanager
+    def locked(self, table, *at):
+        """Nobody writes a table meanwhile."""
+        with subprocess.Popen([f'{self.programs}/psql', '-qAt', *at], cwd=self.folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                              text=True, user=self.user.pw_uid, group=self.user.pw_gid) as client:
+            client.stdin.write(f'BEGIN; LOCK TABLE {table} IN EXCLUSIVE MODE; SELECT 1;\n')
+            client.stdin.flush()
+            assert client.stdout.readline() == '1\n'
+            yield  # at whose end the client, and with it the transaction, ends
 
     def control(self, *arguments):
         # To a pipe it would keep open, since the server has it.

@@ -11,6 +11,7 @@ import sqlite3
 import subprocess
 import tempfile
 import threading
+import time
 import urllib.parse
 
 import many
@@ -84,9 +85,12 @@ class Stores:
                     v1.check_notes(service, services[i - 1])
                 check_writers(services)
                 if kind == 'postgres':
+                    database = urllib.parse.urlsplit(store.name).path[1:]
                     check_outage(services, self.server)
-                    check_full(services, lambda statement: self.server.run('psql', *self.at, '-c', statement, pathlib.Path(
-                        urllib.parse.urlsplit(store.name).path).name))
+                    check_full(services, lambda statement: self.server.run('psql', *self.at, '-c', statement, database))
+            if kind == 'postgres':
+                for command in able:
+                    check_slow_write(command, model, store.name, lambda: self.server.locked('infini_store', *self.at, database))
             print(f'{kind}: of {len(services)} services none loses what it was told')
         for name, command in commands.items():
             for wrong in ('postgres://127.0.0.1:1/none', '/dev/null/none'):
@@ -186,6 +190,34 @@ def check_full(services, run):
             expected = service.feed(twin, text)
         assert fed(service, f'full{i}', b'It was big. ') == expected, before
         service.call('DELETE', twin, expect=204)
+
+
+def check_slow_write(command, model, store, locked):
+    """SIGTERM waits for a write that has begun, longer than for all else, and who waits for it is answered."""
+    with Service(command, model, INFINI_STORE=store) as service:
+        begun = fed(service, 'slow', b'One day Lily met a dog. ')
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(locked())
+            answers = []
+            client = threading.Thread(target=lambda: answers.append(feed(service, 'slow', b'It was big. ')))
+            client.start()
+            service.until('/sessions/memory:slow', True, begun + 1)
+            time.sleep(0.5)  # it has read all
+            service.process.terminate()
+            try:
+                service.process.wait(7)
+            except subprocess.TimeoutExpired:
+                pass
+            else:
+                raise AssertionError(f'the service ended with {service.process.returncode} before it had written')
+        client.join()
+        assert service.process.wait(5) in (0, 143), service.process.returncode
+        assert answers[0][0] == 200 and answers[0][1]['position'] > begun, answers
+    with Service(command, model, INFINI_STORE=store) as service:
+        twin = service.session()
+        for text in (b'One day Lily met a dog. ', b'It was big. '):
+            service.feed(twin, text)
+        assert service.call('GET', '/v1/memories/slow') and fed(service, 'slow', b' ') == service.feed(twin, b' ')
 
 
 def check_outage(services, server):
