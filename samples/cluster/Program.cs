@@ -24,11 +24,7 @@ var memories = new Memories(database, http, settings.Number("INFINI_UNSAVED", 1 
 using var front = new Front(model, settings, memories, idle, patience);
 
 var builder = WebApplication.CreateSlimBuilder();
-builder.Services.Configure<HostOptions>(options =>
-{
-    options.ShutdownTimeout = patience + keep;
-    options.ServicesStopConcurrently = true; // memories that nobody uses leave while others still write
-});
+builder.Services.Configure<HostOptions>(options => options.ServicesStopConcurrently = true); // memories that nobody uses leave while others still write
 // Of calls that fail while silos come and go, and are repeated, nothing is logged; of silos it is.
 builder.Logging.AddFilter("Orleans", LogLevel.Critical).AddFilter("Polly", LogLevel.None)
     .AddFilter("Orleans.Runtime.MembershipService", LogLevel.Warning);
@@ -55,5 +51,5 @@ builder.UseOrleans(silo =>
     silo.AddActivationRebalancer();
 #pragma warning restore ORLEANSEXP002
 });
-await front.Run(builder, http);
+await front.Run(builder, http, patience + keep);
 return 0;

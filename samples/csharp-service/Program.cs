@@ -28,6 +28,5 @@ catch (Exception e) when (e is IOException or System.Data.Common.DbException or 
 }
 using var service = new Service(model, settings, store);
 var builder = WebApplication.CreateSlimBuilder();
-builder.Services.Configure<HostOptions>(options => options.ShutdownTimeout = TimeSpan.FromSeconds(3));
-await service.Run(builder, args.Length > 1 ? args[1] : "127.0.0.1:8080");
+await service.Run(builder, args.Length > 1 ? args[1] : "127.0.0.1:8080", TimeSpan.FromSeconds(3));
 return 0;

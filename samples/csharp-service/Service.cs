@@ -67,9 +67,11 @@ internal class Service : IDisposable
         GC.SuppressFinalize(this);
     }
 
-    /// <summary>Serves at an address, until the process is told to end.</summary>
-    internal async Task Run(WebApplicationBuilder builder, string address)
+    /// <summary>Serves at an address, until the process is told to end: then requests have so long to be answered, and those
+    /// whose memory is being written longer.</summary>
+    internal async Task Run(WebApplicationBuilder builder, string address, TimeSpan patience)
     {
+        builder.Services.Configure<HostOptions>(options => options.ShutdownTimeout = Timeout.InfiniteTimeSpan); // see below
         builder.Logging.SetMinimumLevel(LogLevel.Error);
         builder.WebHost.UseSockets(options => options.MaxWriteBufferSize = 1); // what was written was sent, whatever comes then
         builder.WebHost.ConfigureKestrel(options =>
@@ -104,8 +106,14 @@ internal class Service : IDisposable
         Map(app);
         await app.StartAsync();
         Console.WriteLine("listening on " + app.Urls.First().Replace("http://", ""));
-        await app.WaitForShutdownAsync();
+        await Task.Delay(Timeout.Infinite, Ending).ContinueWith(_ => { }, TaskScheduler.Default);
+        using var abort = new CancellationTokenSource();
+        var stopped = app.StopAsync(abort.Token);
+        await Task.WhenAny(stopped, Task.Delay(patience));
         await Sessions.Written();
+        await Task.WhenAny(stopped, Task.Delay(1000));
+        abort.Cancel();
+        await stopped;
     }
 
     /// <summary>Stands before what answers a request that was let in.</summary>

@@ -119,11 +119,15 @@ func main() {
 		defer close(ended)
 		<-ending.Done() // which ends the calls, too
 		stop()          // a second signal ends at once
-		patience, cancel := context.WithTimeout(context.Background(), 3*time.Second)
-		defer cancel()
-		_ = server.Shutdown(patience)
-		_ = server.Close()
+		answer := func(within time.Duration) {
+			patience, cancel := context.WithTimeout(context.Background(), within)
+			defer cancel()
+			_ = server.Shutdown(patience)
+		}
+		answer(3 * time.Second)
 		s.keeping.Lock() // what is being written is, however long it takes
+		answer(time.Second)
+		_ = server.Close()
 	}()
 	if err := server.Serve(listener); err != http.ErrServerClosed {
 		log.Fatal(err)

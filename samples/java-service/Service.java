@@ -125,17 +125,18 @@ final class Service {
   }
 
   /** On SIGTERM and Ctrl-C: running calls are cancelled, what comes is refused, and each has a moment to say so. What is
-      being written to the store then is written, however long that takes. */
+      being written to the store then is written, however long that takes, and answered. */
   private void end(ServerSocket listener) {
     ending = true;
     try {
       listener.close();
       sessions.end();
-      connections.tryAcquire(mostConnections, 3, TimeUnit.SECONDS);
+      boolean answered = connections.tryAcquire(mostConnections, 3, TimeUnit.SECONDS);
+      sessions.awaitKept();
+      if (!answered) connections.tryAcquire(mostConnections, 1, TimeUnit.SECONDS);
     } catch (IOException | InterruptedException e) {
       // it ends all the same
     }
-    sessions.awaitKept();
   }
 
   private void handle(Connection connection) throws IOException {
