@@ -36,10 +36,8 @@
 %ignore infini_snapshot_flags;
 %ignore infini_token_flags;
 %ignore infini_chat_flags;
+%ignore infini_log_level;
 %ignore INFINI_ABI_VERSION;
-%ignore INFINI_LOG_DEBUG;
-%ignore INFINI_LOG_INFO;
-%ignore INFINI_LOG_WARNING;
 %rename($ignore, %$isenumitem) "";
 
 %include "infini.h"

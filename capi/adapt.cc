@@ -52,8 +52,8 @@ infini_status infini_adaptation_info_json(const infini_adaptation *adaptation, c
   return guard([&] { give_text(adaptation_of(adaptation).info().text(), buffer, capacity, size); });
 }
 
-infini_status infini_adaptation_save(infini_adaptation *adaptation) {
-  return guard([&] { adaptation_of(adaptation).save(); });
+infini_status infini_adaptation_save(infini_adaptation *adaptation, infini_task *task) {
+  return guard([&] { adaptation_of(adaptation).save(of(task)); });
 }
 
 infini_status infini_adaptation_discard(infini_adaptation *adaptation) {

@@ -861,9 +861,7 @@ INFINI_API infini_status infini_task_set_progress(infini_task *task, infini_prog
  */
 
 /* The levels of log records. */
-#define INFINI_LOG_DEBUG 0
-#define INFINI_LOG_INFO 1
-#define INFINI_LOG_WARNING 2
+typedef enum infini_log_level { INFINI_LOG_DEBUG = 0, INFINI_LOG_INFO = 1, INFINI_LOG_WARNING = 2 } infini_log_level;
 
 /* Receives log records, on any thread that is inside a call, one at a time. It must not call the library. The message
    is UTF-8, without a line end, and valid during the call. */

@@ -326,10 +326,10 @@ INFINI_API infini_status infini_adaptation_info_json(const infini_adaptation *ad
                                                      size_t *size);
 
 /* _save saves progress in the files of "checkpoint" now, as steps do every "checkpoint_every" steps and at the end of a
-   phase. _discard deletes these files. Without "checkpoint" both do nothing.
-   IO, NO_SPACE  (save) a file cannot be written; those of before are still there
-   STATE         (save) as in infini_adaptation_step */
-INFINI_API infini_status infini_adaptation_save(infini_adaptation *adaptation);
+   phase. _discard deletes these files. Without "checkpoint" both do nothing. `task`: stage "save", in bytes of tensors.
+   IO, NO_SPACE, CANCELLED  (save) those of before are still there
+   STATE                    (save) as in infini_adaptation_step */
+INFINI_API infini_status infini_adaptation_save(infini_adaptation *adaptation, infini_task *task);
 INFINI_API infini_status infini_adaptation_discard(infini_adaptation *adaptation);
 
 /* Writes the adapted model as a GGUF file; trained matrices are of the settings' "type". `task` as in

@@ -88,8 +88,12 @@ public sealed class Adaptation : IDisposable
     public string InfoJson() => Text(TheInfo);
 
     /// <summary>Saves what it goes on from, in the files of "checkpoint".</summary>
+    /// <param name="progress">Hears, on other threads, of stage "save", in bytes of tensors.</param>
+    /// <param name="cancellation">Cancels.</param>
     /// <exception cref="InfiniException">Io, NoSpace.</exception>
-    public void Save() => Call(Native.infini_adaptation_save);
+    /// <exception cref="OperationCanceledException">The files of before are still there.</exception>
+    public void Save(IProgress<WorkProgress>? progress = null, CancellationToken cancellation = default) =>
+        Long(Native.infini_adaptation_save, progress, cancellation);
 
     /// <summary>Removes these files.</summary>
     public void Discard() => Call(Native.infini_adaptation_discard);

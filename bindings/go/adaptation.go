@@ -72,8 +72,11 @@ func (a *Adaptation) ReportJSON() (string, error) {
 // InfoJSON is how far it has come, and what was found and measured: "phases", "complete", "before", "after", ...
 func (a *Adaptation) InfoJSON() (string, error) { return a.text(native.Infini_adaptation_info_json) }
 
-// Save saves what it goes on from, in the files of "checkpoint". Errors: IO, NoSpace.
-func (a *Adaptation) Save() error { return a.call(native.Infini_adaptation_save) }
+// Save saves what it goes on from, in the files of "checkpoint". Progress: stage "save", in bytes of tensors. Errors: IO,
+// NoSpace, Cancelled; then the files of before are still there.
+func (a *Adaptation) Save(ctx context.Context) error {
+	return a.long(ctx, native.Infini_adaptation_save)
+}
 
 // Discard removes these files.
 func (a *Adaptation) Discard() error { return a.call(native.Infini_adaptation_discard) }

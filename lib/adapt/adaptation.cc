@@ -15,19 +15,18 @@ using Clock = std::chrono::steady_clock;
 
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
-constexpr const char *kKinds[] = {"find", "carriers", "teach", "train"};
-
 }  // namespace
 
-std::string Adaptation::Phase::name() const { return kind == Kind::TEACH ? cat("teach", layer) : kind_name(); }
-const char *Adaptation::Phase::kind_name() const { return kKinds[static_cast<size_t>(kind) + 1]; }
+std::string Adaptation::Phase::name() const {
+  const char *const of_kind = kKinds[static_cast<size_t>(kind)];
+  return kind == Kind::TEACH ? cat(of_kind, layer) : of_kind;
+}
 
 Adaptation::Adaptation(std::string path, const AdaptSettings &settings, const Options &options, Task *task)
     : path_(std::move(path)), settings_(settings), options_(options) {
   AdaptSettings &s = settings_;
   if (!s.layers.empty() && s.layers.size() != 2)
     fail(Status::INVALID_ARGUMENT, "adapt.layers takes the first and the last");
-  for (const char *const kind : kKinds) seconds_[kind] = 0, tokens_[kind] = 0;
   Gguf gguf = Gguf::open(path_);
   of_file(path_, [&] {
     // Segments of 128 tokens behind three that are carried, if the context holds so many.
@@ -111,12 +110,12 @@ void Adaptation::find(Task *task) {
   if (found) {
     found_ = found->best(10);
     full_attention_recall_ = share_of(found->right, found->lookups);
-    tokens_["find"] = found->tokens;
+    tokens_[Phase::Kind::FIND] = found->tokens;
   }
   heads_ = std::move(heads);
   if (!no_task.empty()) no_task_ = std::move(no_task);
   found_heads_ = true;
-  seconds_["find"] = seconds_since(start);
+  seconds_[Phase::Kind::FIND] = seconds_since(start);
   report_ = report.add("carriers", WriteFields::written(heads_.carriers))
                 .add("heads", WriteFields::written(heads_.memory))
                 .add("layers", std::array{heads_.first, heads_.last})
@@ -174,7 +173,7 @@ bool Adaptation::begin_phase(const Phase &phase, Task *task) {
   } else if (phase.kind == Phase::Kind::TEACH || (phase.kind == Phase::Kind::CARRIERS && settings_.carrier_size > 0)) {
     const auto start = Clock::now();
     fit_heads(*trainer, settings_.nats, task);
-    seconds_[phase.kind_name()] += seconds_since(start);
+    seconds_[phase.kind] += seconds_since(start);
     trainer_ = std::move(trainer);
     report_ = JsonObject().add("phase", phase.name()).add("fitted", true).add("layer", phase.layer).json();
     save();
@@ -186,13 +185,13 @@ bool Adaptation::begin_phase(const Phase &phase, Task *task) {
 }
 
 void Adaptation::train_step(const Phase &phase, int64_t steps, Task *task) {
-  const int64_t before = tokens_[phase.kind_name()] - trainer_->tokens(),
+  const int64_t before = tokens_[phase.kind] - trainer_->tokens(),
                 done = trainer_->steps();  // of the phases before
   if (task) task->begin("train", steps, done);
   const StepReport seen = trainer_->step(task);
   report_ = describe(*trainer_, seen).add("phase", phase.name()).add("steps", steps).json();
-  seconds_[phase.kind_name()] += seen.seconds;
-  tokens_[phase.kind_name()] = before + trainer_->tokens();
+  seconds_[phase.kind] += seen.seconds;
+  tokens_[phase.kind] = before + trainer_->tokens();
   if (const auto share = source_share(seen.tally)) share_ = share;
   if (task) task->advance_to(trainer_->steps());
   if (trainer_->steps() != done && trainer_->steps() % settings_.checkpoint_every == 0) save();

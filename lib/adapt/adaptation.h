@@ -5,7 +5,8 @@
 // Last, gates and projections are trained end to end.
 #pragma once
 
-#include <map>
+#include <array>
+#include <iterator>
 #include <memory>
 #include <optional>
 #include <string>
@@ -33,7 +34,7 @@ class Adaptation {
   // All steps that are left.
   void run(Task *task);
   // Writes the files of settings.checkpoint, from which it can be continued; without that setting does nothing.
-  void save();
+  void save(Task *task = nullptr);
   // Removes these files.
   void discard();
   // The adapted model, once all phases are trained; else STATE.
@@ -45,11 +46,11 @@ class Adaptation {
   JsonObject info() const;
 
  private:
-  struct Phase {  // in which something is trained
-    enum class Kind { CARRIERS, TEACH, TRAIN } kind;
-    int layer;                      // whose heads are supervised; -1: of TRAIN
-    std::string name() const;       // as in its files and reports, such as "teach3"
-    const char *kind_name() const;  // under which its seconds and tokens are counted, such as "teach"
+  static constexpr const char *kKinds[] = {"find", "carriers", "teach", "train"};
+  struct Phase {  // all but the search train something
+    enum class Kind { FIND, CARRIERS, TEACH, TRAIN } kind;
+    int layer;                 // whose heads are supervised; -1: of TRAIN
+    std::string name() const;  // as in its files and reports, such as "teach3"
   };
   struct Measured {
     std::optional<double> nll;
@@ -63,10 +64,13 @@ class Adaptation {
     JsonText json() const { return settings_json(*this).json(); }
   };
   template <class Number>
-  struct ByKind : std::map<std::string, Number> {  // of phase
+  struct ByKind {  // of phase
+    std::array<Number, std::size(kKinds)> sums{};
+    Number &operator[](Phase::Kind kind) { return sums[static_cast<size_t>(kind)]; }
+
     template <class Visitor>
     void fields(Visitor &v) {
-      for (auto &[kind, sum] : *this) v(kind.c_str(), sum, 0, 1e18, "");
+      for (size_t kind = 0; kind < sums.size(); ++kind) v(kKinds[kind], sums[kind], 0, 1e18, "");
     }
   };
 

@@ -71,8 +71,8 @@ JsonObject Adaptation::info() const {
   return JsonObject()
       .add("borders", settings_.borders)
       .add(findings.object)
-      .add("phase_seconds", seconds_)
-      .add("phase_tokens", tokens_)
+      .add("phase_seconds", settings_json(seconds_).json())
+      .add("phase_tokens", settings_json(tokens_).json())
       .add("phases", names)
       .add("phases_done", done_)
       .add("complete", after_.has_value());
@@ -88,11 +88,11 @@ void Adaptation::write_state() const {
   file.commit();
 }
 
-void Adaptation::save() {
+void Adaptation::save(Task *task) {
   if (!saves() || !found_heads_ || !before_) return;
   const std::vector<Phase> all = phases();
   if (trainer_ && done_ < all.size()) {
-    trainer_->save(phase_file(all[done_], ".trainer"));
+    trainer_->save(phase_file(all[done_], ".trainer"), task);
     phase_ = all[done_].name();  // of which there is a state: a file that is left of other runs is none
   }
   write_state();

@@ -19,9 +19,9 @@ namespace infini {
 struct AttentionRules {
   AttentionShape shape;
   Rope rope;
-  const MemoryKind *memory = &delta_memory();
+  const MemoryKind *memory = &default_memory();
   bool first_gated = true;  // an empty memory counts as A_mem = 0; else the gate is skipped
-  float epsilon = 1e-6f;
+  float epsilon = kMemoryEpsilon;
   float scale = 0;     // of scores; 0: 1 / sqrt(key_size)
   float soft_cap = 0;  // scores become cap * tanh(score / cap); 0: they stay
   float score_scale() const { return scale > 0 ? scale : 1 / std::sqrt(static_cast<float>(shape.key_size)); }

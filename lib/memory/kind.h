@@ -93,6 +93,8 @@ class MemoryKind {
 // and those that were added.
 const MemoryKind &linear_memory();
 const MemoryKind &delta_memory();
+const MemoryKind &default_memory();                           // where nothing else is said,
+inline constexpr double kMemoryEpsilon = 1e-6;                // as here, of what is added to the denominator of (7)
 const MemoryKind *find_memory_kind(const std::string &name);  // nullptr: none has it
 std::vector<std::string> memory_kind_names();
 std::string memory_kind_choices();  // "linear|delta"

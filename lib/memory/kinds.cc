@@ -44,6 +44,8 @@ std::string memory_kind_choices() {
   return list;
 }
 
+const MemoryKind &default_memory() { return delta_memory(); }
+
 void add_memory_kind(const MemoryKind &kind) {
   const std::lock_guard lock(kinds().mutex);
   kinds().all.push_back(&kind);

@@ -26,9 +26,9 @@ struct RopeConfig {
 
 struct MemoryConfig {
   int segment = 2048;  // N, tokens
-  const MemoryKind *kind = &delta_memory();
+  const MemoryKind *kind = &default_memory();
   bool first_segment_gated = true;  // an empty memory counts as A_mem = 0, else the gate is skipped
-  float epsilon = 1e-6f;            // added to the denominator of (7)
+  float epsilon = kMemoryEpsilon;   // added to the denominator of (7)
   int carry = 0;                    // tokens before the segment that local attention sees
   int sinks = 0;                    // first tokens of the stream that local attention always sees
   int keep = 0;                     // tokens of sentences that stood out, which it sees for ever

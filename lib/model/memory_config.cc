@@ -89,13 +89,14 @@ MemoryConfig read_memory(const Gguf &gguf, const Config &config, const ModelOpti
   memory.sinks = number("infini.local.sinks", "sinks", options.sinks, -1, memory.trained ? 0 : 4, 0);
   memory.keep = number("infini.local.keep", "keep", options.keep, -1, 0, 0);
   memory.probe = read_probe(gguf, config);
-  memory.kind =
-      memory_kind(options.update == "file" ? gguf.get_string("infini.memory.update", "delta") : options.update);
-  const std::string first = gguf.get_string("infini.memory.first_segment", first_segment_name(true));
+  memory.kind = memory_kind(options.update == "file" ? gguf.get_string("infini.memory.update", memory.kind->name())
+                                                     : options.update);
+  const std::string first =
+      gguf.get_string("infini.memory.first_segment", first_segment_name(memory.first_segment_gated));
   memory.first_segment_gated = first == first_segment_name(true);
   if (first != first_segment_name(memory.first_segment_gated))
     fail(Status::FORMAT, "key 'infini.memory.first_segment' is '", first, "'; known are gated, ungated");
-  memory.epsilon = static_cast<float>(gguf.get_double("infini.memory.epsilon", 1e-6));
+  memory.epsilon = static_cast<float>(gguf.get_double("infini.memory.epsilon", memory.epsilon));
   if (!(memory.epsilon >= 0) || !std::isfinite(memory.epsilon))
     fail(Status::FORMAT, "key 'infini.memory.epsilon' is ", memory.epsilon, ", but must be finite and not negative");
   memory.gate = read_gates(gguf, config, options.memory);

@@ -27,8 +27,8 @@ struct CreateConfig {
   bool tied = false;
   double embedding_deviation = kTokenDeviation, rope_base = 10000, norm_epsilon = 1e-5;
   int segment = 64, carry = 0, sinks = 0;
-  std::string update = "delta", first_segment = "gated";
-  double epsilon = 1e-6, gate = 0;
+  std::string update = default_memory().name(), first_segment = "gated";
+  double epsilon = kMemoryEpsilon, gate = 0;
   int64_t seed = 0;
   std::string tokenizer;
 

@@ -71,8 +71,8 @@ void print_result(const Json &info) {
                  format("recall over %lld border%s", static_cast<long long>(borders), borders == 1 ? "" : "s").c_str(),
                  decimals(before["recall"][i]).c_str(), decimals(after["recall"][i]).c_str()));
   }
-  for (const char *phase : {"find", "carriers", "teach", "train"})
-    print(format("%-22s %7.1f min %s tokens\n", phase, info["phase_seconds"][phase].get<double>() / 60,
+  for (const auto &[phase, seconds] : info["phase_seconds"].items())
+    print(format("%-22s %7.1f min %s tokens\n", phase.c_str(), seconds.get<double>() / 60,
                  grouped(info["phase_tokens"][phase].get<int64_t>()).c_str()));
 }
 
@@ -118,10 +118,8 @@ void AdaptFlags::run() const {
   if (!settings.contains("checkpoint")) settings["checkpoint"] = files.out + ".adapt";
   const std::string state = settings["checkpoint"];
   for (const std::string &path : {arguments_->model, files.out, files.log})
-    for (const char *const part : {".json", ".carriers.", ".teach", ".train."})
-      if (path.starts_with(state + part))
-        throw std::runtime_error("--checkpoint: files of the adaptation are named like " + path +
-                                 "; give another name");
+    if (path.starts_with(state + "."))
+      throw std::runtime_error("--checkpoint: files of the adaptation are named like " + path + "; give another name");
   try {
     adapt(settings, files.out, files.log);
   } catch (const Cancelled &) {
@@ -151,7 +149,7 @@ void AdaptFlags::adapt(const Json &settings, const std::string &out, const std::
     status = infini_adaptation_step(adaptation.get(), progress.task());
     if (status == INFINI_CANCELLED) {
       const Patience patience;
-      check(infini_adaptation_save(adaptation.get()));
+      check(infini_adaptation_save(adaptation.get(), nullptr));
     }
     if (status == INFINI_END) break;
     check(status);

@@ -71,7 +71,7 @@ int main(void) {
   CHECK(says(infini_adaptation_report_json, adaptation, "\"phase\":\"after\""));
   CHECK(says(infini_adaptation_info_json, adaptation, "\"phases\":[\"train\"],\"phases_done\":1,\"complete\":true"));
   CHECK(says(infini_adaptation_info_json, adaptation, "\"no_task\":\"no head looks"));
-  CHECK_OK(infini_adaptation_save(adaptation));
+  CHECK_OK(infini_adaptation_save(adaptation, NULL));
   CHECK_OK(infini_adaptation_write(adaptation, ADAPTED, NULL));
   infini_adaptation_free(adaptation);
   const uint32_t whole = file_sum(ADAPTED);
@@ -84,7 +84,12 @@ int main(void) {
   /* One that is kept, and left after its fourth step, goes on to the same bytes; other settings are refused. */
   other = new_adaptation(SETTINGS(", \"checkpoint\": \"" KEPT "\""));
   for (int step = 0; step < 2 + 4; ++step) CHECK_OK(infini_adaptation_step(other, NULL));
-  CHECK_OK(infini_adaptation_save(other));
+  CHECK_OK(infini_task_create(&task));
+  CHECK_OK(infini_task_cancel(task));
+  CHECK_STATUS(infini_adaptation_save(other, task), INFINI_CANCELLED);
+  CHECK(!exists(KEPT ".train.trainer"));
+  infini_task_free(task);
+  CHECK_OK(infini_adaptation_save(other, NULL));
   infini_adaptation_free(other);
   CHECK(exists(KEPT ".json") && exists(KEPT ".train.trainer"));
   CHECK_ERROR(

@@ -233,7 +233,7 @@ static void check_adaptations(void) {
   CHECK_NULL(infini_adaptation_report_json(adaptation, NULL, 8, NULL), "buffer");
   CHECK_NULL(infini_adaptation_info_json(NULL, NULL, 0, NULL), "adaptation");
   CHECK_NULL(infini_adaptation_info_json(adaptation, NULL, 8, NULL), "buffer");
-  CHECK_NULL(infini_adaptation_save(NULL), "adaptation");
+  CHECK_NULL(infini_adaptation_save(NULL, NULL), "adaptation");
   CHECK_NULL(infini_adaptation_discard(NULL), "adaptation");
   CHECK_NULL(infini_adaptation_write(NULL, "x", NULL), "adaptation");
   CHECK_NULL(infini_adaptation_write(adaptation, NULL, NULL), "path");

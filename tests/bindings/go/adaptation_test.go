@@ -63,7 +63,7 @@ func TestAdaptationGoesOnFromWhatWasKept(t *testing.T) {
 	for step := 0; step < 4; step++ {
 		must(a.Step(background))(t)
 	}
-	check(t, a.Save())
+	check(t, a.Save(background))
 	check(t, a.Close())
 	a = adaptation(t, with)
 	must(a.Step(background))(t)

@@ -41,7 +41,7 @@ class AdaptationTest extends Support {
     String settings = settings(", \"checkpoint\": \"" + folder.resolve("kept") + "\"");
     try (Adaptation adaptation = Adaptation.open(STORIES, settings, computing(), null)) {
       for (int step = 0; step < 4; ++step) assertTrue(adaptation.step(null));
-      adaptation.save();
+      adaptation.save(null);
     }
     try (Adaptation adaptation = Adaptation.open(STORIES, settings, computing(), null)) {
       assertTrue(adaptation.step(null));

@@ -232,127 +232,127 @@ typedef _gostring_ swig_type_202;
 typedef _gostring_ swig_type_203;
 typedef _gostring_ swig_type_204;
 typedef _gostring_ swig_type_205;
-extern void _wrap_Swig_free_native_4973874a6275e52b(uintptr_t arg1);
-extern uintptr_t _wrap_Swig_malloc_native_4973874a6275e52b(swig_intgo arg1);
-extern swig_type_1 _wrap_infini_status_name_native_4973874a6275e52b(swig_intgo arg1);
-extern swig_type_2 _wrap_infini_status_text_native_4973874a6275e52b(swig_intgo arg1);
-extern swig_type_3 _wrap_infini_last_error_native_4973874a6275e52b(void);
-extern swig_intgo _wrap_infini_last_os_error_native_4973874a6275e52b(void);
-extern swig_type_4 _wrap_infini_version_native_4973874a6275e52b(void);
-extern swig_intgo _wrap_infini_abi_version_native_4973874a6275e52b(void);
-extern swig_type_5 _wrap_infini_options_json_native_4973874a6275e52b(swig_type_6 arg1, swig_voidp arg2);
-extern swig_type_7 _wrap_infini_options_create_native_4973874a6275e52b(swig_voidp arg1);
-extern void _wrap_infini_options_free_native_4973874a6275e52b(uintptr_t arg1);
-extern swig_type_8 _wrap_infini_options_set_int_native_4973874a6275e52b(uintptr_t arg1, swig_type_9 arg2, swig_type_10 arg3);
-extern swig_type_11 _wrap_infini_options_set_double_native_4973874a6275e52b(uintptr_t arg1, swig_type_12 arg2, double arg3);
-extern swig_type_13 _wrap_infini_options_set_string_native_4973874a6275e52b(uintptr_t arg1, swig_type_14 arg2, swig_type_15 arg3);
-extern swig_type_16 _wrap_infini_options_get_int_native_4973874a6275e52b(uintptr_t arg1, swig_type_17 arg2, swig_voidp arg3);
-extern swig_type_18 _wrap_infini_options_get_double_native_4973874a6275e52b(uintptr_t arg1, swig_type_19 arg2, swig_voidp arg3);
-extern swig_type_20 _wrap_infini_options_get_string_native_4973874a6275e52b(uintptr_t arg1, swig_type_21 arg2, swig_type_22 arg3, swig_voidp arg4);
-extern swig_type_23 _wrap_infini_model_open_native_4973874a6275e52b(swig_type_24 arg1, uintptr_t arg2, uintptr_t arg3, swig_voidp arg4);
-extern swig_type_25 _wrap_infini_model_create_native_4973874a6275e52b(swig_type_26 arg1, uintptr_t arg2, uintptr_t arg3, swig_voidp arg4);
-extern swig_type_27 _wrap_infini_creation_settings_json_native_4973874a6275e52b(swig_type_28 arg1, swig_voidp arg2);
-extern swig_type_29 _wrap_infini_model_save_native_4973874a6275e52b(uintptr_t arg1, swig_type_30 arg2, uintptr_t arg3);
-extern swig_type_31 _wrap_infini_model_quantize_native_4973874a6275e52b(swig_type_32 arg1, swig_type_33 arg2, swig_type_34 arg3, uintptr_t arg4, uintptr_t arg5);
-extern swig_type_35 _wrap_infini_model_fit_keep_native_4973874a6275e52b(uintptr_t arg1, swig_type_36 arg2, swig_type_37 arg3, uintptr_t arg4);
-extern swig_type_38 _wrap_infini_keep_settings_json_native_4973874a6275e52b(swig_type_39 arg1, swig_voidp arg2);
-extern void _wrap_infini_model_free_native_4973874a6275e52b(uintptr_t arg1);
-extern swig_type_40 _wrap_infini_session_create_native_4973874a6275e52b(uintptr_t arg1, uintptr_t arg2, swig_voidp arg3);
-extern void _wrap_infini_session_free_native_4973874a6275e52b(uintptr_t arg1);
-extern swig_type_41 _wrap_infini_session_set_options_native_4973874a6275e52b(uintptr_t arg1, uintptr_t arg2);
-extern swig_type_42 _wrap_infini_session_feed_native_4973874a6275e52b(uintptr_t arg1, swig_type_43 arg2, uintptr_t arg3);
-extern swig_type_44 _wrap_infini_session_feed_text_native_4973874a6275e52b(uintptr_t arg1, swig_type_45 arg2, uintptr_t arg3);
-extern swig_type_46 _wrap_infini_session_text_tokens_native_4973874a6275e52b(uintptr_t arg1, swig_type_47 arg2, swig_type_48 arg3, swig_voidp arg4);
-extern swig_type_49 _wrap_infini_session_chat_native_4973874a6275e52b(uintptr_t arg1, swig_type_50 arg2, uintptr_t arg3);
-extern swig_type_51 _wrap_infini_session_chat_tokens_native_4973874a6275e52b(uintptr_t arg1, swig_type_52 arg2, swig_type_53 arg3, swig_voidp arg4);
-extern swig_type_54 _wrap_infini_session_next_text_native_4973874a6275e52b(uintptr_t arg1, uintptr_t arg2, swig_type_55 arg3, swig_voidp arg4);
-extern swig_type_56 _wrap_infini_session_next_native_4973874a6275e52b(uintptr_t arg1, uintptr_t arg2, swig_voidp arg3);
-extern swig_type_57 _wrap_infini_session_start_generation_native_4973874a6275e52b(uintptr_t arg1);
-extern swig_type_58 _wrap_infini_session_stop_reason_native_4973874a6275e52b(uintptr_t arg1, swig_type_59 arg2, swig_voidp arg3);
-extern swig_type_60 _wrap_infini_session_cancel_native_4973874a6275e52b(uintptr_t arg1);
-extern swig_type_61 _wrap_infini_model_vocabulary_native_4973874a6275e52b(uintptr_t arg1, swig_voidp arg2);
-extern swig_type_62 _wrap_infini_model_width_native_4973874a6275e52b(uintptr_t arg1, swig_voidp arg2);
-extern swig_type_63 _wrap_infini_session_logits_native_4973874a6275e52b(uintptr_t arg1, swig_type_64 arg2, swig_voidp arg3);
-extern swig_type_65 _wrap_infini_session_embedding_native_4973874a6275e52b(uintptr_t arg1, swig_type_66 arg2, swig_voidp arg3);
-extern swig_type_67 _wrap_infini_session_feed_logits_native_4973874a6275e52b(uintptr_t arg1, swig_type_68 arg2, uintptr_t arg3, swig_type_69 arg4, swig_voidp arg5);
-extern swig_type_70 _wrap_infini_session_score_native_4973874a6275e52b(uintptr_t arg1, swig_type_71 arg2, uintptr_t arg3, swig_type_72 arg4, swig_voidp arg5);
-extern swig_type_73 _wrap_infini_session_score_text_native_4973874a6275e52b(uintptr_t arg1, swig_type_74 arg2, uintptr_t arg3, swig_voidp arg4, swig_voidp arg5);
-extern swig_type_75 _wrap_infini_session_close_segment_native_4973874a6275e52b(uintptr_t arg1);
-extern swig_type_76 _wrap_infini_session_keep_native_4973874a6275e52b(uintptr_t arg1, swig_type_77 arg2);
-extern swig_type_78 _wrap_infini_session_reset_native_4973874a6275e52b(uintptr_t arg1);
-extern swig_type_79 _wrap_infini_session_fork_native_4973874a6275e52b(uintptr_t arg1, swig_voidp arg2);
-extern swig_type_80 _wrap_infini_session_position_native_4973874a6275e52b(uintptr_t arg1, swig_voidp arg2);
-extern swig_type_81 _wrap_infini_session_segment_position_native_4973874a6275e52b(uintptr_t arg1, swig_voidp arg2);
-extern swig_type_82 _wrap_infini_session_memory_tokens_native_4973874a6275e52b(uintptr_t arg1, swig_voidp arg2);
-extern swig_type_83 _wrap_infini_session_info_json_native_4973874a6275e52b(uintptr_t arg1, swig_type_84 arg2, swig_voidp arg3);
-extern swig_type_85 _wrap_infini_session_save_native_4973874a6275e52b(uintptr_t arg1, swig_type_86 arg2, swig_intgo arg3, swig_type_87 arg4, swig_type_88 arg5, uintptr_t arg6);
-extern swig_type_89 _wrap_infini_session_save_buffer_native_4973874a6275e52b(uintptr_t arg1, swig_intgo arg2, swig_type_90 arg3, swig_type_91 arg4, uintptr_t arg5, swig_type_92 arg6, swig_voidp arg7);
-extern swig_type_93 _wrap_infini_session_restore_native_4973874a6275e52b(uintptr_t arg1, swig_type_94 arg2, uintptr_t arg3);
-extern swig_type_95 _wrap_infini_session_restore_buffer_native_4973874a6275e52b(uintptr_t arg1, swig_type_96 arg2, uintptr_t arg3);
-extern swig_type_97 _wrap_infini_snapshot_json_native_4973874a6275e52b(swig_type_98 arg1, swig_intgo arg2, uintptr_t arg3, swig_type_99 arg4, swig_voidp arg5);
-extern swig_type_100 _wrap_infini_snapshot_json_buffer_native_4973874a6275e52b(swig_type_101 arg1, swig_intgo arg2, uintptr_t arg3, swig_type_102 arg4, swig_voidp arg5);
-extern swig_type_103 _wrap_infini_session_merge_native_4973874a6275e52b(uintptr_t arg1, swig_type_104 arg2, double arg3, uintptr_t arg4);
-extern swig_type_105 _wrap_infini_session_merge_buffer_native_4973874a6275e52b(uintptr_t arg1, swig_type_106 arg2, double arg3, uintptr_t arg4);
-extern swig_type_107 _wrap_infini_session_rewind_native_4973874a6275e52b(uintptr_t arg1, swig_type_108 arg2);
-extern swig_type_109 _wrap_infini_session_rewind_limit_native_4973874a6275e52b(uintptr_t arg1, swig_voidp arg2);
-extern swig_type_110 _wrap_infini_batch_create_native_4973874a6275e52b(uintptr_t arg1, swig_voidp arg2);
-extern void _wrap_infini_batch_free_native_4973874a6275e52b(uintptr_t arg1);
-extern swig_type_111 _wrap_infini_batch_add_native_4973874a6275e52b(uintptr_t arg1, uintptr_t arg2);
-extern swig_type_112 _wrap_infini_batch_remove_native_4973874a6275e52b(uintptr_t arg1, uintptr_t arg2);
-extern swig_type_113 _wrap_infini_batch_size_native_4973874a6275e52b(uintptr_t arg1, swig_voidp arg2);
-extern swig_type_114 _wrap_infini_batch_next_native_4973874a6275e52b(uintptr_t arg1, uintptr_t arg2, swig_type_115 arg3, swig_voidp arg4);
-extern swig_type_116 _wrap_infini_batch_text_native_4973874a6275e52b(uintptr_t arg1, swig_type_117 arg2, swig_type_118 arg3, swig_voidp arg4);
-extern swig_type_119 _wrap_infini_model_tokenize_native_4973874a6275e52b(uintptr_t arg1, swig_type_120 arg2, swig_intgo arg3, swig_type_121 arg4, swig_voidp arg5);
-extern swig_type_122 _wrap_infini_model_token_count_native_4973874a6275e52b(uintptr_t arg1, swig_type_123 arg2, swig_intgo arg3, swig_voidp arg4);
-extern swig_type_124 _wrap_infini_model_detokenize_native_4973874a6275e52b(uintptr_t arg1, swig_type_125 arg2, swig_intgo arg3, swig_type_126 arg4, swig_voidp arg5);
-extern swig_type_127 _wrap_infini_model_token_is_end_native_4973874a6275e52b(uintptr_t arg1, swig_intgo arg2, swig_voidp arg3);
-extern swig_type_128 _wrap_infini_model_token_is_control_native_4973874a6275e52b(uintptr_t arg1, swig_intgo arg2, swig_voidp arg3);
-extern swig_type_129 _wrap_infini_model_bos_native_4973874a6275e52b(uintptr_t arg1, swig_voidp arg2);
-extern swig_type_130 _wrap_infini_model_eos_native_4973874a6275e52b(uintptr_t arg1, swig_voidp arg2);
-extern swig_type_131 _wrap_infini_model_apply_chat_native_4973874a6275e52b(uintptr_t arg1, swig_type_132 arg2, swig_intgo arg3, swig_type_133 arg4, swig_voidp arg5);
-extern swig_type_134 _wrap_infini_model_chat_tokens_native_4973874a6275e52b(uintptr_t arg1, swig_type_135 arg2, swig_intgo arg3, swig_type_136 arg4, swig_voidp arg5);
-extern swig_type_137 _wrap_infini_model_chat_turn_end_native_4973874a6275e52b(uintptr_t arg1, swig_type_138 arg2, swig_voidp arg3);
-extern swig_type_139 _wrap_infini_text_stream_create_native_4973874a6275e52b(swig_voidp arg1);
-extern void _wrap_infini_text_stream_free_native_4973874a6275e52b(uintptr_t arg1);
-extern swig_type_140 _wrap_infini_text_stream_push_native_4973874a6275e52b(uintptr_t arg1, swig_type_141 arg2);
-extern swig_type_142 _wrap_infini_text_stream_finish_native_4973874a6275e52b(uintptr_t arg1);
-extern swig_type_143 _wrap_infini_text_stream_next_native_4973874a6275e52b(uintptr_t arg1, swig_type_144 arg2, swig_voidp arg3);
-extern swig_type_145 _wrap_infini_model_info_native_4973874a6275e52b(uintptr_t arg1, swig_type_146 arg2, swig_type_147 arg3, swig_voidp arg4);
-extern swig_type_148 _wrap_infini_model_info_json_native_4973874a6275e52b(uintptr_t arg1, swig_type_149 arg2, swig_voidp arg3);
-extern swig_type_150 _wrap_infini_model_footprint_json_native_4973874a6275e52b(uintptr_t arg1, swig_type_151 arg2, swig_type_152 arg3, swig_voidp arg4);
-extern swig_type_153 _wrap_infini_paper_footprint_json_native_4973874a6275e52b(swig_type_154 arg1, swig_type_155 arg2, swig_voidp arg3);
-extern swig_type_156 _wrap_infini_task_create_native_4973874a6275e52b(swig_voidp arg1);
-extern void _wrap_infini_task_free_native_4973874a6275e52b(uintptr_t arg1);
-extern swig_type_157 _wrap_infini_task_cancel_native_4973874a6275e52b(uintptr_t arg1);
-extern swig_type_158 _wrap_infini_task_done_native_4973874a6275e52b(uintptr_t arg1, swig_voidp arg2);
-extern swig_type_159 _wrap_infini_task_total_native_4973874a6275e52b(uintptr_t arg1, swig_voidp arg2);
-extern swig_type_160 _wrap_infini_task_stage_native_4973874a6275e52b(uintptr_t arg1, swig_type_161 arg2, swig_voidp arg3);
-extern swig_type_162 _wrap_infini_log_next_native_4973874a6275e52b(swig_voidp arg1, swig_type_163 arg2, swig_voidp arg3);
-extern swig_type_164 _wrap_infini_trainer_settings_json_native_4973874a6275e52b(swig_type_165 arg1, swig_voidp arg2);
-extern swig_type_166 _wrap_infini_trainer_create_native_4973874a6275e52b(uintptr_t arg1, swig_type_167 arg2, uintptr_t arg3, uintptr_t arg4, swig_voidp arg5);
-extern void _wrap_infini_trainer_free_native_4973874a6275e52b(uintptr_t arg1);
-extern swig_type_168 _wrap_infini_trainer_step_native_4973874a6275e52b(uintptr_t arg1, uintptr_t arg2);
-extern swig_type_169 _wrap_infini_trainer_run_native_4973874a6275e52b(uintptr_t arg1, swig_type_170 arg2, uintptr_t arg3);
-extern swig_type_171 _wrap_infini_trainer_report_json_native_4973874a6275e52b(uintptr_t arg1, swig_type_172 arg2, swig_voidp arg3);
-extern swig_type_173 _wrap_infini_trainer_evaluate_json_native_4973874a6275e52b(uintptr_t arg1, swig_type_174 arg2, swig_intgo arg3, swig_intgo arg4, uintptr_t arg5, swig_type_175 arg6, swig_voidp arg7);
-extern swig_type_176 _wrap_infini_trainer_find_heads_json_native_4973874a6275e52b(uintptr_t arg1, swig_type_177 arg2, swig_intgo arg3, swig_intgo arg4, uintptr_t arg5, swig_type_178 arg6, swig_voidp arg7);
-extern swig_type_179 _wrap_infini_trainer_fit_heads_native_4973874a6275e52b(uintptr_t arg1, double arg2, uintptr_t arg3);
-extern swig_type_180 _wrap_infini_trainer_info_json_native_4973874a6275e52b(uintptr_t arg1, swig_type_181 arg2, swig_voidp arg3);
-extern swig_type_182 _wrap_infini_trainer_save_native_4973874a6275e52b(uintptr_t arg1, swig_type_183 arg2, uintptr_t arg3);
-extern swig_type_184 _wrap_infini_trainer_restore_native_4973874a6275e52b(uintptr_t arg1, swig_type_185 arg2, uintptr_t arg3);
-extern swig_type_186 _wrap_infini_trainer_write_native_4973874a6275e52b(uintptr_t arg1, swig_type_187 arg2, swig_type_188 arg3, uintptr_t arg4);
-extern swig_type_189 _wrap_infini_trainer_write_adapter_native_4973874a6275e52b(uintptr_t arg1, swig_type_190 arg2, uintptr_t arg3);
-extern swig_type_191 _wrap_infini_adaptation_create_native_4973874a6275e52b(swig_type_192 arg1, swig_type_193 arg2, uintptr_t arg3, uintptr_t arg4, swig_voidp arg5);
-extern void _wrap_infini_adaptation_free_native_4973874a6275e52b(uintptr_t arg1);
-extern swig_type_194 _wrap_infini_adaptation_settings_json_native_4973874a6275e52b(swig_type_195 arg1, swig_voidp arg2);
-extern swig_type_196 _wrap_infini_adaptation_step_native_4973874a6275e52b(uintptr_t arg1, uintptr_t arg2);
-extern swig_type_197 _wrap_infini_adaptation_run_native_4973874a6275e52b(uintptr_t arg1, uintptr_t arg2);
-extern swig_type_198 _wrap_infini_adaptation_report_json_native_4973874a6275e52b(uintptr_t arg1, swig_type_199 arg2, swig_voidp arg3);
-extern swig_type_200 _wrap_infini_adaptation_info_json_native_4973874a6275e52b(uintptr_t arg1, swig_type_201 arg2, swig_voidp arg3);
-extern swig_type_202 _wrap_infini_adaptation_save_native_4973874a6275e52b(uintptr_t arg1);
-extern swig_type_203 _wrap_infini_adaptation_discard_native_4973874a6275e52b(uintptr_t arg1);
-extern swig_type_204 _wrap_infini_adaptation_write_native_4973874a6275e52b(uintptr_t arg1, swig_type_205 arg2, uintptr_t arg3);
-extern swig_intgo _wrap_infini_package_abi_version_native_4973874a6275e52b(void);
+extern void _wrap_Swig_free_native_f47e46558e171b8c(uintptr_t arg1);
+extern uintptr_t _wrap_Swig_malloc_native_f47e46558e171b8c(swig_intgo arg1);
+extern swig_type_1 _wrap_infini_status_name_native_f47e46558e171b8c(swig_intgo arg1);
+extern swig_type_2 _wrap_infini_status_text_native_f47e46558e171b8c(swig_intgo arg1);
+extern swig_type_3 _wrap_infini_last_error_native_f47e46558e171b8c(void);
+extern swig_intgo _wrap_infini_last_os_error_native_f47e46558e171b8c(void);
+extern swig_type_4 _wrap_infini_version_native_f47e46558e171b8c(void);
+extern swig_intgo _wrap_infini_abi_version_native_f47e46558e171b8c(void);
+extern swig_type_5 _wrap_infini_options_json_native_f47e46558e171b8c(swig_type_6 arg1, swig_voidp arg2);
+extern swig_type_7 _wrap_infini_options_create_native_f47e46558e171b8c(swig_voidp arg1);
+extern void _wrap_infini_options_free_native_f47e46558e171b8c(uintptr_t arg1);
+extern swig_type_8 _wrap_infini_options_set_int_native_f47e46558e171b8c(uintptr_t arg1, swig_type_9 arg2, swig_type_10 arg3);
+extern swig_type_11 _wrap_infini_options_set_double_native_f47e46558e171b8c(uintptr_t arg1, swig_type_12 arg2, double arg3);
+extern swig_type_13 _wrap_infini_options_set_string_native_f47e46558e171b8c(uintptr_t arg1, swig_type_14 arg2, swig_type_15 arg3);
+extern swig_type_16 _wrap_infini_options_get_int_native_f47e46558e171b8c(uintptr_t arg1, swig_type_17 arg2, swig_voidp arg3);
+extern swig_type_18 _wrap_infini_options_get_double_native_f47e46558e171b8c(uintptr_t arg1, swig_type_19 arg2, swig_voidp arg3);
+extern swig_type_20 _wrap_infini_options_get_string_native_f47e46558e171b8c(uintptr_t arg1, swig_type_21 arg2, swig_type_22 arg3, swig_voidp arg4);
+extern swig_type_23 _wrap_infini_model_open_native_f47e46558e171b8c(swig_type_24 arg1, uintptr_t arg2, uintptr_t arg3, swig_voidp arg4);
+extern swig_type_25 _wrap_infini_model_create_native_f47e46558e171b8c(swig_type_26 arg1, uintptr_t arg2, uintptr_t arg3, swig_voidp arg4);
+extern swig_type_27 _wrap_infini_creation_settings_json_native_f47e46558e171b8c(swig_type_28 arg1, swig_voidp arg2);
+extern swig_type_29 _wrap_infini_model_save_native_f47e46558e171b8c(uintptr_t arg1, swig_type_30 arg2, uintptr_t arg3);
+extern swig_type_31 _wrap_infini_model_quantize_native_f47e46558e171b8c(swig_type_32 arg1, swig_type_33 arg2, swig_type_34 arg3, uintptr_t arg4, uintptr_t arg5);
+extern swig_type_35 _wrap_infini_model_fit_keep_native_f47e46558e171b8c(uintptr_t arg1, swig_type_36 arg2, swig_type_37 arg3, uintptr_t arg4);
+extern swig_type_38 _wrap_infini_keep_settings_json_native_f47e46558e171b8c(swig_type_39 arg1, swig_voidp arg2);
+extern void _wrap_infini_model_free_native_f47e46558e171b8c(uintptr_t arg1);
+extern swig_type_40 _wrap_infini_session_create_native_f47e46558e171b8c(uintptr_t arg1, uintptr_t arg2, swig_voidp arg3);
+extern void _wrap_infini_session_free_native_f47e46558e171b8c(uintptr_t arg1);
+extern swig_type_41 _wrap_infini_session_set_options_native_f47e46558e171b8c(uintptr_t arg1, uintptr_t arg2);
+extern swig_type_42 _wrap_infini_session_feed_native_f47e46558e171b8c(uintptr_t arg1, swig_type_43 arg2, uintptr_t arg3);
+extern swig_type_44 _wrap_infini_session_feed_text_native_f47e46558e171b8c(uintptr_t arg1, swig_type_45 arg2, uintptr_t arg3);
+extern swig_type_46 _wrap_infini_session_text_tokens_native_f47e46558e171b8c(uintptr_t arg1, swig_type_47 arg2, swig_type_48 arg3, swig_voidp arg4);
+extern swig_type_49 _wrap_infini_session_chat_native_f47e46558e171b8c(uintptr_t arg1, swig_type_50 arg2, uintptr_t arg3);
+extern swig_type_51 _wrap_infini_session_chat_tokens_native_f47e46558e171b8c(uintptr_t arg1, swig_type_52 arg2, swig_type_53 arg3, swig_voidp arg4);
+extern swig_type_54 _wrap_infini_session_next_text_native_f47e46558e171b8c(uintptr_t arg1, uintptr_t arg2, swig_type_55 arg3, swig_voidp arg4);
+extern swig_type_56 _wrap_infini_session_next_native_f47e46558e171b8c(uintptr_t arg1, uintptr_t arg2, swig_voidp arg3);
+extern swig_type_57 _wrap_infini_session_start_generation_native_f47e46558e171b8c(uintptr_t arg1);
+extern swig_type_58 _wrap_infini_session_stop_reason_native_f47e46558e171b8c(uintptr_t arg1, swig_type_59 arg2, swig_voidp arg3);
+extern swig_type_60 _wrap_infini_session_cancel_native_f47e46558e171b8c(uintptr_t arg1);
+extern swig_type_61 _wrap_infini_model_vocabulary_native_f47e46558e171b8c(uintptr_t arg1, swig_voidp arg2);
+extern swig_type_62 _wrap_infini_model_width_native_f47e46558e171b8c(uintptr_t arg1, swig_voidp arg2);
+extern swig_type_63 _wrap_infini_session_logits_native_f47e46558e171b8c(uintptr_t arg1, swig_type_64 arg2, swig_voidp arg3);
+extern swig_type_65 _wrap_infini_session_embedding_native_f47e46558e171b8c(uintptr_t arg1, swig_type_66 arg2, swig_voidp arg3);
+extern swig_type_67 _wrap_infini_session_feed_logits_native_f47e46558e171b8c(uintptr_t arg1, swig_type_68 arg2, uintptr_t arg3, swig_type_69 arg4, swig_voidp arg5);
+extern swig_type_70 _wrap_infini_session_score_native_f47e46558e171b8c(uintptr_t arg1, swig_type_71 arg2, uintptr_t arg3, swig_type_72 arg4, swig_voidp arg5);
+extern swig_type_73 _wrap_infini_session_score_text_native_f47e46558e171b8c(uintptr_t arg1, swig_type_74 arg2, uintptr_t arg3, swig_voidp arg4, swig_voidp arg5);
+extern swig_type_75 _wrap_infini_session_close_segment_native_f47e46558e171b8c(uintptr_t arg1);
+extern swig_type_76 _wrap_infini_session_keep_native_f47e46558e171b8c(uintptr_t arg1, swig_type_77 arg2);
+extern swig_type_78 _wrap_infini_session_reset_native_f47e46558e171b8c(uintptr_t arg1);
+extern swig_type_79 _wrap_infini_session_fork_native_f47e46558e171b8c(uintptr_t arg1, swig_voidp arg2);
+extern swig_type_80 _wrap_infini_session_position_native_f47e46558e171b8c(uintptr_t arg1, swig_voidp arg2);
+extern swig_type_81 _wrap_infini_session_segment_position_native_f47e46558e171b8c(uintptr_t arg1, swig_voidp arg2);
+extern swig_type_82 _wrap_infini_session_memory_tokens_native_f47e46558e171b8c(uintptr_t arg1, swig_voidp arg2);
+extern swig_type_83 _wrap_infini_session_info_json_native_f47e46558e171b8c(uintptr_t arg1, swig_type_84 arg2, swig_voidp arg3);
+extern swig_type_85 _wrap_infini_session_save_native_f47e46558e171b8c(uintptr_t arg1, swig_type_86 arg2, swig_intgo arg3, swig_type_87 arg4, swig_type_88 arg5, uintptr_t arg6);
+extern swig_type_89 _wrap_infini_session_save_buffer_native_f47e46558e171b8c(uintptr_t arg1, swig_intgo arg2, swig_type_90 arg3, swig_type_91 arg4, uintptr_t arg5, swig_type_92 arg6, swig_voidp arg7);
+extern swig_type_93 _wrap_infini_session_restore_native_f47e46558e171b8c(uintptr_t arg1, swig_type_94 arg2, uintptr_t arg3);
+extern swig_type_95 _wrap_infini_session_restore_buffer_native_f47e46558e171b8c(uintptr_t arg1, swig_type_96 arg2, uintptr_t arg3);
+extern swig_type_97 _wrap_infini_snapshot_json_native_f47e46558e171b8c(swig_type_98 arg1, swig_intgo arg2, uintptr_t arg3, swig_type_99 arg4, swig_voidp arg5);
+extern swig_type_100 _wrap_infini_snapshot_json_buffer_native_f47e46558e171b8c(swig_type_101 arg1, swig_intgo arg2, uintptr_t arg3, swig_type_102 arg4, swig_voidp arg5);
+extern swig_type_103 _wrap_infini_session_merge_native_f47e46558e171b8c(uintptr_t arg1, swig_type_104 arg2, double arg3, uintptr_t arg4);
+extern swig_type_105 _wrap_infini_session_merge_buffer_native_f47e46558e171b8c(uintptr_t arg1, swig_type_106 arg2, double arg3, uintptr_t arg4);
+extern swig_type_107 _wrap_infini_session_rewind_native_f47e46558e171b8c(uintptr_t arg1, swig_type_108 arg2);
+extern swig_type_109 _wrap_infini_session_rewind_limit_native_f47e46558e171b8c(uintptr_t arg1, swig_voidp arg2);
+extern swig_type_110 _wrap_infini_batch_create_native_f47e46558e171b8c(uintptr_t arg1, swig_voidp arg2);
+extern void _wrap_infini_batch_free_native_f47e46558e171b8c(uintptr_t arg1);
+extern swig_type_111 _wrap_infini_batch_add_native_f47e46558e171b8c(uintptr_t arg1, uintptr_t arg2);
+extern swig_type_112 _wrap_infini_batch_remove_native_f47e46558e171b8c(uintptr_t arg1, uintptr_t arg2);
+extern swig_type_113 _wrap_infini_batch_size_native_f47e46558e171b8c(uintptr_t arg1, swig_voidp arg2);
+extern swig_type_114 _wrap_infini_batch_next_native_f47e46558e171b8c(uintptr_t arg1, uintptr_t arg2, swig_type_115 arg3, swig_voidp arg4);
+extern swig_type_116 _wrap_infini_batch_text_native_f47e46558e171b8c(uintptr_t arg1, swig_type_117 arg2, swig_type_118 arg3, swig_voidp arg4);
+extern swig_type_119 _wrap_infini_model_tokenize_native_f47e46558e171b8c(uintptr_t arg1, swig_type_120 arg2, swig_intgo arg3, swig_type_121 arg4, swig_voidp arg5);
+extern swig_type_122 _wrap_infini_model_token_count_native_f47e46558e171b8c(uintptr_t arg1, swig_type_123 arg2, swig_intgo arg3, swig_voidp arg4);
+extern swig_type_124 _wrap_infini_model_detokenize_native_f47e46558e171b8c(uintptr_t arg1, swig_type_125 arg2, swig_intgo arg3, swig_type_126 arg4, swig_voidp arg5);
+extern swig_type_127 _wrap_infini_model_token_is_end_native_f47e46558e171b8c(uintptr_t arg1, swig_intgo arg2, swig_voidp arg3);
+extern swig_type_128 _wrap_infini_model_token_is_control_native_f47e46558e171b8c(uintptr_t arg1, swig_intgo arg2, swig_voidp arg3);
+extern swig_type_129 _wrap_infini_model_bos_native_f47e46558e171b8c(uintptr_t arg1, swig_voidp arg2);
+extern swig_type_130 _wrap_infini_model_eos_native_f47e46558e171b8c(uintptr_t arg1, swig_voidp arg2);
+extern swig_type_131 _wrap_infini_model_apply_chat_native_f47e46558e171b8c(uintptr_t arg1, swig_type_132 arg2, swig_intgo arg3, swig_type_133 arg4, swig_voidp arg5);
+extern swig_type_134 _wrap_infini_model_chat_tokens_native_f47e46558e171b8c(uintptr_t arg1, swig_type_135 arg2, swig_intgo arg3, swig_type_136 arg4, swig_voidp arg5);
+extern swig_type_137 _wrap_infini_model_chat_turn_end_native_f47e46558e171b8c(uintptr_t arg1, swig_type_138 arg2, swig_voidp arg3);
+extern swig_type_139 _wrap_infini_text_stream_create_native_f47e46558e171b8c(swig_voidp arg1);
+extern void _wrap_infini_text_stream_free_native_f47e46558e171b8c(uintptr_t arg1);
+extern swig_type_140 _wrap_infini_text_stream_push_native_f47e46558e171b8c(uintptr_t arg1, swig_type_141 arg2);
+extern swig_type_142 _wrap_infini_text_stream_finish_native_f47e46558e171b8c(uintptr_t arg1);
+extern swig_type_143 _wrap_infini_text_stream_next_native_f47e46558e171b8c(uintptr_t arg1, swig_type_144 arg2, swig_voidp arg3);
+extern swig_type_145 _wrap_infini_model_info_native_f47e46558e171b8c(uintptr_t arg1, swig_type_146 arg2, swig_type_147 arg3, swig_voidp arg4);
+extern swig_type_148 _wrap_infini_model_info_json_native_f47e46558e171b8c(uintptr_t arg1, swig_type_149 arg2, swig_voidp arg3);
+extern swig_type_150 _wrap_infini_model_footprint_json_native_f47e46558e171b8c(uintptr_t arg1, swig_type_151 arg2, swig_type_152 arg3, swig_voidp arg4);
+extern swig_type_153 _wrap_infini_paper_footprint_json_native_f47e46558e171b8c(swig_type_154 arg1, swig_type_155 arg2, swig_voidp arg3);
+extern swig_type_156 _wrap_infini_task_create_native_f47e46558e171b8c(swig_voidp arg1);
+extern void _wrap_infini_task_free_native_f47e46558e171b8c(uintptr_t arg1);
+extern swig_type_157 _wrap_infini_task_cancel_native_f47e46558e171b8c(uintptr_t arg1);
+extern swig_type_158 _wrap_infini_task_done_native_f47e46558e171b8c(uintptr_t arg1, swig_voidp arg2);
+extern swig_type_159 _wrap_infini_task_total_native_f47e46558e171b8c(uintptr_t arg1, swig_voidp arg2);
+extern swig_type_160 _wrap_infini_task_stage_native_f47e46558e171b8c(uintptr_t arg1, swig_type_161 arg2, swig_voidp arg3);
+extern swig_type_162 _wrap_infini_log_next_native_f47e46558e171b8c(swig_voidp arg1, swig_type_163 arg2, swig_voidp arg3);
+extern swig_type_164 _wrap_infini_trainer_settings_json_native_f47e46558e171b8c(swig_type_165 arg1, swig_voidp arg2);
+extern swig_type_166 _wrap_infini_trainer_create_native_f47e46558e171b8c(uintptr_t arg1, swig_type_167 arg2, uintptr_t arg3, uintptr_t arg4, swig_voidp arg5);
+extern void _wrap_infini_trainer_free_native_f47e46558e171b8c(uintptr_t arg1);
+extern swig_type_168 _wrap_infini_trainer_step_native_f47e46558e171b8c(uintptr_t arg1, uintptr_t arg2);
+extern swig_type_169 _wrap_infini_trainer_run_native_f47e46558e171b8c(uintptr_t arg1, swig_type_170 arg2, uintptr_t arg3);
+extern swig_type_171 _wrap_infini_trainer_report_json_native_f47e46558e171b8c(uintptr_t arg1, swig_type_172 arg2, swig_voidp arg3);
+extern swig_type_173 _wrap_infini_trainer_evaluate_json_native_f47e46558e171b8c(uintptr_t arg1, swig_type_174 arg2, swig_intgo arg3, swig_intgo arg4, uintptr_t arg5, swig_type_175 arg6, swig_voidp arg7);
+extern swig_type_176 _wrap_infini_trainer_find_heads_json_native_f47e46558e171b8c(uintptr_t arg1, swig_type_177 arg2, swig_intgo arg3, swig_intgo arg4, uintptr_t arg5, swig_type_178 arg6, swig_voidp arg7);
+extern swig_type_179 _wrap_infini_trainer_fit_heads_native_f47e46558e171b8c(uintptr_t arg1, double arg2, uintptr_t arg3);
+extern swig_type_180 _wrap_infini_trainer_info_json_native_f47e46558e171b8c(uintptr_t arg1, swig_type_181 arg2, swig_voidp arg3);
+extern swig_type_182 _wrap_infini_trainer_save_native_f47e46558e171b8c(uintptr_t arg1, swig_type_183 arg2, uintptr_t arg3);
+extern swig_type_184 _wrap_infini_trainer_restore_native_f47e46558e171b8c(uintptr_t arg1, swig_type_185 arg2, uintptr_t arg3);
+extern swig_type_186 _wrap_infini_trainer_write_native_f47e46558e171b8c(uintptr_t arg1, swig_type_187 arg2, swig_type_188 arg3, uintptr_t arg4);
+extern swig_type_189 _wrap_infini_trainer_write_adapter_native_f47e46558e171b8c(uintptr_t arg1, swig_type_190 arg2, uintptr_t arg3);
+extern swig_type_191 _wrap_infini_adaptation_create_native_f47e46558e171b8c(swig_type_192 arg1, swig_type_193 arg2, uintptr_t arg3, uintptr_t arg4, swig_voidp arg5);
+extern void _wrap_infini_adaptation_free_native_f47e46558e171b8c(uintptr_t arg1);
+extern swig_type_194 _wrap_infini_adaptation_settings_json_native_f47e46558e171b8c(swig_type_195 arg1, swig_voidp arg2);
+extern swig_type_196 _wrap_infini_adaptation_step_native_f47e46558e171b8c(uintptr_t arg1, uintptr_t arg2);
+extern swig_type_197 _wrap_infini_adaptation_run_native_f47e46558e171b8c(uintptr_t arg1, uintptr_t arg2);
+extern swig_type_198 _wrap_infini_adaptation_report_json_native_f47e46558e171b8c(uintptr_t arg1, swig_type_199 arg2, swig_voidp arg3);
+extern swig_type_200 _wrap_infini_adaptation_info_json_native_f47e46558e171b8c(uintptr_t arg1, swig_type_201 arg2, swig_voidp arg3);
+extern swig_type_202 _wrap_infini_adaptation_save_native_f47e46558e171b8c(uintptr_t arg1, uintptr_t arg2);
+extern swig_type_203 _wrap_infini_adaptation_discard_native_f47e46558e171b8c(uintptr_t arg1);
+extern swig_type_204 _wrap_infini_adaptation_write_native_f47e46558e171b8c(uintptr_t arg1, swig_type_205 arg2, uintptr_t arg3);
+extern swig_intgo _wrap_infini_package_abi_version_native_f47e46558e171b8c(void);
 #undef intgo
 */
 import "C"
@@ -395,20 +395,20 @@ func swigCopyString(s string) string {
 
 func Swig_free(arg1 uintptr) {
 	_swig_i_0 := arg1
-	C._wrap_Swig_free_native_4973874a6275e52b(C.uintptr_t(_swig_i_0))
+	C._wrap_Swig_free_native_f47e46558e171b8c(C.uintptr_t(_swig_i_0))
 }
 
 func Swig_malloc(arg1 int) (_swig_ret uintptr) {
 	var swig_r uintptr
 	_swig_i_0 := arg1
-	swig_r = (uintptr)(C._wrap_Swig_malloc_native_4973874a6275e52b(C.swig_intgo(_swig_i_0)))
+	swig_r = (uintptr)(C._wrap_Swig_malloc_native_f47e46558e171b8c(C.swig_intgo(_swig_i_0)))
 	return swig_r
 }
 
 func Infini_status_name(arg1 int) (_swig_ret string) {
 	var swig_r string
 	_swig_i_0 := arg1
-	swig_r_p := C._wrap_infini_status_name_native_4973874a6275e52b(C.swig_intgo(_swig_i_0))
+	swig_r_p := C._wrap_infini_status_name_native_f47e46558e171b8c(C.swig_intgo(_swig_i_0))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 string
  swig_r_1 = swigCopyString(swig_r) 
@@ -418,7 +418,7 @@ func Infini_status_name(arg1 int) (_swig_ret string) {
 func Infini_status_text(arg1 int) (_swig_ret string) {
 	var swig_r string
 	_swig_i_0 := arg1
-	swig_r_p := C._wrap_infini_status_text_native_4973874a6275e52b(C.swig_intgo(_swig_i_0))
+	swig_r_p := C._wrap_infini_status_text_native_f47e46558e171b8c(C.swig_intgo(_swig_i_0))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 string
  swig_r_1 = swigCopyString(swig_r) 
@@ -427,7 +427,7 @@ func Infini_status_text(arg1 int) (_swig_ret string) {
 
 func Infini_last_error() (_swig_ret string) {
 	var swig_r string
-	swig_r_p := C._wrap_infini_last_error_native_4973874a6275e52b()
+	swig_r_p := C._wrap_infini_last_error_native_f47e46558e171b8c()
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 string
  swig_r_1 = swigCopyString(swig_r) 
@@ -436,13 +436,13 @@ func Infini_last_error() (_swig_ret string) {
 
 func Infini_last_os_error() (_swig_ret int) {
 	var swig_r int
-	swig_r = (int)(C._wrap_infini_last_os_error_native_4973874a6275e52b())
+	swig_r = (int)(C._wrap_infini_last_os_error_native_f47e46558e171b8c())
 	return swig_r
 }
 
 func Infini_version() (_swig_ret string) {
 	var swig_r string
-	swig_r_p := C._wrap_infini_version_native_4973874a6275e52b()
+	swig_r_p := C._wrap_infini_version_native_f47e46558e171b8c()
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 string
  swig_r_1 = swigCopyString(swig_r) 
@@ -451,7 +451,7 @@ func Infini_version() (_swig_ret string) {
 
 func Infini_abi_version() (_swig_ret int) {
 	var swig_r int
-	swig_r = (int)(C._wrap_infini_abi_version_native_4973874a6275e52b())
+	swig_r = (int)(C._wrap_infini_abi_version_native_f47e46558e171b8c())
 	return swig_r
 }
 
@@ -459,7 +459,7 @@ func Infini_options_json(arg1 []byte, arg2 *uint64) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_options_json_native_4973874a6275e52b(*(*C.swig_type_6)(unsafe.Pointer(&_swig_i_0)), C.swig_voidp(_swig_i_1))
+	swig_r_p := C._wrap_infini_options_json_native_f47e46558e171b8c(*(*C.swig_type_6)(unsafe.Pointer(&_swig_i_0)), C.swig_voidp(_swig_i_1))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg1
@@ -476,7 +476,7 @@ func Infini_options_json(arg1 []byte, arg2 *uint64) (_swig_ret error) {
 func Infini_options_create(arg1 *uintptr) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
-	swig_r_p := C._wrap_infini_options_create_native_4973874a6275e52b(C.swig_voidp(_swig_i_0))
+	swig_r_p := C._wrap_infini_options_create_native_f47e46558e171b8c(C.swig_voidp(_swig_i_0))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -489,7 +489,7 @@ func Infini_options_create(arg1 *uintptr) (_swig_ret error) {
 
 func Infini_options_free(arg1 uintptr) {
 	_swig_i_0 := arg1
-	C._wrap_infini_options_free_native_4973874a6275e52b(C.uintptr_t(_swig_i_0))
+	C._wrap_infini_options_free_native_f47e46558e171b8c(C.uintptr_t(_swig_i_0))
 }
 
 func Infini_options_set_int(arg1 uintptr, arg2 string, arg3 int64) (_swig_ret error) {
@@ -497,7 +497,7 @@ func Infini_options_set_int(arg1 uintptr, arg2 string, arg3 int64) (_swig_ret er
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_options_set_int_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_9)(unsafe.Pointer(&_swig_i_1)), C.swig_type_10(_swig_i_2))
+	swig_r_p := C._wrap_infini_options_set_int_native_f47e46558e171b8c(C.uintptr_t(_swig_i_0), *(*C.swig_type_9)(unsafe.Pointer(&_swig_i_1)), C.swig_type_10(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -516,7 +516,7 @@ func Infini_options_set_double(arg1 uintptr, arg2 string, arg3 float64) (_swig_r
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_options_set_double_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_12)(unsafe.Pointer(&_swig_i_1)), C.double(_swig_i_2))
+	swig_r_p := C._wrap_infini_options_set_double_native_f47e46558e171b8c(C.uintptr_t(_swig_i_0), *(*C.swig_type_12)(unsafe.Pointer(&_swig_i_1)), C.double(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -535,7 +535,7 @@ func Infini_options_set_string(arg1 uintptr, arg2 string, arg3 string) (_swig_re
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_options_set_string_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_14)(unsafe.Pointer(&_swig_i_1)), *(*C.swig_type_15)(unsafe.Pointer(&_swig_i_2)))
+	swig_r_p := C._wrap_infini_options_set_string_native_f47e46558e171b8c(C.uintptr_t(_swig_i_0), *(*C.swig_type_14)(unsafe.Pointer(&_swig_i_1)), *(*C.swig_type_15)(unsafe.Pointer(&_swig_i_2)))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -557,7 +557,7 @@ func Infini_options_get_int(arg1 uintptr, arg2 string, arg3 *int64) (_swig_ret e
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_options_get_int_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_17)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_options_get_int_native_f47e46558e171b8c(C.uintptr_t(_swig_i_0), *(*C.swig_type_17)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -576,7 +576,7 @@ func Infini_options_get_double(arg1 uintptr, arg2 string, arg3 *float64) (_swig_
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_options_get_double_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_19)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_options_get_double_native_f47e46558e171b8c(C.uintptr_t(_swig_i_0), *(*C.swig_type_19)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -596,7 +596,7 @@ func Infini_options_get_string(arg1 uintptr, arg2 string, arg3 []byte, arg4 *uin
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
-	swig_r_p := C._wrap_infini_options_get_string_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_21)(unsafe.Pointer(&_swig_i_1)), *(*C.swig_type_22)(unsafe.Pointer(&_swig_i_2)), C.swig_voidp(_swig_i_3))
+	swig_r_p := C._wrap_infini_options_get_string_native_f47e46558e171b8c(C.uintptr_t(_swig_i_0), *(*C.swig_type_21)(unsafe.Pointer(&_swig_i_1)), *(*C.swig_type_22)(unsafe.Pointer(&_swig_i_2)), C.swig_voidp(_swig_i_3))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -619,7 +619,7 @@ func Infini_model_open(arg1 string, arg2 uintptr, arg3 uintptr, arg4 *uintptr) (
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
-	swig_r_p := C._wrap_infini_model_open_native_4973874a6275e52b(*(*C.swig_type_24)(unsafe.Pointer(&_swig_i_0)), C.uintptr_t(_swig_i_1), C.uintptr_t(_swig_i_2), C.swig_voidp(_swig_i_3))
+	swig_r_p := C._wrap_infini_model_open_native_f47e46558e171b8c(*(*C.swig_type_24)(unsafe.Pointer(&_swig_i_0)), C.uintptr_t(_swig_i_1), C.uintptr_t(_swig_i_2), C.swig_voidp(_swig_i_3))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg1
@@ -639,7 +639,7 @@ func Infini_model_create(arg1 string, arg2 uintptr, arg3 uintptr, arg4 *uintptr)
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
-	swig_r_p := C._wrap_infini_model_create_native_4973874a6275e52b(*(*C.swig_type_26)(unsafe.Pointer(&_swig_i_0)), C.uintptr_t(_swig_i_1), C.uintptr_t(_swig_i_2), C.swig_voidp(_swig_i_3))
+	swig_r_p := C._wrap_infini_model_create_native_f47e46558e171b8c(*(*C.swig_type_26)(unsafe.Pointer(&_swig_i_0)), C.uintptr_t(_swig_i_1), C.uintptr_t(_swig_i_2), C.swig_voidp(_swig_i_3))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg1
@@ -657,7 +657,7 @@ func Infini_creation_settings_json(arg1 []byte, arg2 *uint64) (_swig_ret error) 
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_creation_settings_json_native_4973874a6275e52b(*(*C.swig_type_28)(unsafe.Pointer(&_swig_i_0)), C.swig_voidp(_swig_i_1))
+	swig_r_p := C._wrap_infini_creation_settings_json_native_f47e46558e171b8c(*(*C.swig_type_28)(unsafe.Pointer(&_swig_i_0)), C.swig_voidp(_swig_i_1))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg1
@@ -676,7 +676,7 @@ func Infini_model_save(arg1 uintptr, arg2 string, arg3 uintptr) (_swig_ret error
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_model_save_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_30)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2))
+	swig_r_p := C._wrap_infini_model_save_native_f47e46558e171b8c(C.uintptr_t(_swig_i_0), *(*C.swig_type_30)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -697,7 +697,7 @@ func Infini_model_quantize(arg1 string, arg2 string, arg3 string, arg4 uintptr, 
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
 	_swig_i_4 := arg5
-	swig_r_p := C._wrap_infini_model_quantize_native_4973874a6275e52b(*(*C.swig_type_32)(unsafe.Pointer(&_swig_i_0)), *(*C.swig_type_33)(unsafe.Pointer(&_swig_i_1)), *(*C.swig_type_34)(unsafe.Pointer(&_swig_i_2)), C.uintptr_t(_swig_i_3), C.uintptr_t(_swig_i_4))
+	swig_r_p := C._wrap_infini_model_quantize_native_f47e46558e171b8c(*(*C.swig_type_32)(unsafe.Pointer(&_swig_i_0)), *(*C.swig_type_33)(unsafe.Pointer(&_swig_i_1)), *(*C.swig_type_34)(unsafe.Pointer(&_swig_i_2)), C.uintptr_t(_swig_i_3), C.uintptr_t(_swig_i_4))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg1
@@ -723,7 +723,7 @@ func Infini_model_fit_keep(arg1 uintptr, arg2 string, arg3 string, arg4 uintptr)
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
-	swig_r_p := C._wrap_infini_model_fit_keep_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_36)(unsafe.Pointer(&_swig_i_1)), *(*C.swig_type_37)(unsafe.Pointer(&_swig_i_2)), C.uintptr_t(_swig_i_3))
+	swig_r_p := C._wrap_infini_model_fit_keep_native_f47e46558e171b8c(C.uintptr_t(_swig_i_0), *(*C.swig_type_36)(unsafe.Pointer(&_swig_i_1)), *(*C.swig_type_37)(unsafe.Pointer(&_swig_i_2)), C.uintptr_t(_swig_i_3))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -744,7 +744,7 @@ func Infini_keep_settings_json(arg1 []byte, arg2 *uint64) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_keep_settings_json_native_4973874a6275e52b(*(*C.swig_type_39)(unsafe.Pointer(&_swig_i_0)), C.swig_voidp(_swig_i_1))
+	swig_r_p := C._wrap_infini_keep_settings_json_native_f47e46558e171b8c(*(*C.swig_type_39)(unsafe.Pointer(&_swig_i_0)), C.swig_voidp(_swig_i_1))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg1
@@ -760,7 +760,7 @@ func Infini_keep_settings_json(arg1 []byte, arg2 *uint64) (_swig_ret error) {
 
 func Infini_model_free(arg1 uintptr) {
 	_swig_i_0 := arg1
-	C._wrap_infini_model_free_native_4973874a6275e52b(C.uintptr_t(_swig_i_0))
+	C._wrap_infini_model_free_native_f47e46558e171b8c(C.uintptr_t(_swig_i_0))
 }
 
 func Infini_session_create(arg1 uintptr, arg2 uintptr, arg3 *uintptr) (_swig_ret error) {
@@ -768,7 +768,7 @@ func Infini_session_create(arg1 uintptr, arg2 uintptr, arg3 *uintptr) (_swig_ret
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_session_create_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), C.uintptr_t(_swig_i_1), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_session_create_native_f47e46558e171b8c(C.uintptr_t(_swig_i_0), C.uintptr_t(_swig_i_1), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -781,14 +781,14 @@ func Infini_session_create(arg1 uintptr, arg2 uintptr, arg3 *uintptr) (_swig_ret
 
 func Infini_session_free(arg1 uintptr) {
 	_swig_i_0 := arg1
-	C._wrap_infini_session_free_native_4973874a6275e52b(C.uintptr_t(_swig_i_0))
+	C._wrap_infini_session_free_native_f47e46558e171b8c(C.uintptr_t(_swig_i_0))
 }
 
 func Infini_session_set_options(arg1 uintptr, arg2 uintptr) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_session_set_options_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), C.uintptr_t(_swig_i_1))
+	swig_r_p := C._wrap_infini_session_set_options_native_f47e46558e171b8c(C.uintptr_t(_swig_i_0), C.uintptr_t(_swig_i_1))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -804,7 +804,7 @@ func Infini_session_feed(arg1 uintptr, arg2 []int32, arg3 uintptr) (_swig_ret er
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_session_feed_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_43)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2))
+	swig_r_p := C._wrap_infini_session_feed_native_f47e46558e171b8c(C.uintptr_t(_swig_i_0), *(*C.swig_type_43)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -823,7 +823,7 @@ func Infini_session_feed_text(arg1 uintptr, arg2 []byte, arg3 uintptr) (_swig_re
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_session_feed_text_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_45)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2))
+	swig_r_p := C._wrap_infini_session_feed_text_native_f47e46558e171b8c(C.uintptr_t(_swig_i_0), *(*C.swig_type_45)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -843,7 +843,7 @@ func Infini_session_text_tokens(arg1 uintptr, arg2 []byte, arg3 []int32, arg4 *u
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
-	swig_r_p := C._wrap_infini_session_text_tokens_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_47)(unsafe.Pointer(&_swig_i_1)), *(*C.swig_type_48)(unsafe.Pointer(&_swig_i_2)), C.swig_voidp(_swig_i_3))
+	swig_r_p := C._wrap_infini_session_text_tokens_native_f47e46558e171b8c(C.uintptr_t(_swig_i_0), *(*C.swig_type_47)(unsafe.Pointer(&_swig_i_1)), *(*C.swig_type_48)(unsafe.Pointer(&_swig_i_2)), C.swig_voidp(_swig_i_3))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -865,7 +865,7 @@ func Infini_session_chat(arg1 uintptr, arg2 string, arg3 uintptr) (_swig_ret err
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_session_chat_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_50)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2))
+	swig_r_p := C._wrap_infini_session_chat_native_f47e46558e171b8c(C.uintptr_t(_swig_i_0), *(*C.swig_type_50)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -885,7 +885,7 @@ func Infini_session_chat_tokens(arg1 uintptr, arg2 string, arg3 []int32, arg4 *u
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
-	swig_r_p := C._wrap_infini_session_chat_tokens_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_52)(unsafe.Pointer(&_swig_i_1)), *(*C.swig_type_53)(unsafe.Pointer(&_swig_i_2)), C.swig_voidp(_swig_i_3))
+	swig_r_p := C._wrap_infini_session_chat_tokens_native_f47e46558e171b8c(C.uintptr_t(_swig_i_0), *(*C.swig_type_52)(unsafe.Pointer(&_swig_i_1)), *(*C.swig_type_53)(unsafe.Pointer(&_swig_i_2)), C.swig_voidp(_swig_i_3))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -908,7 +908,7 @@ func Infini_session_next_text(arg1 uintptr, arg2 uintptr, arg3 []byte, arg4 *uin
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
-	swig_r_p := C._wrap_infini_session_next_text_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), C.uintptr_t(_swig_i_1), *(*C.swig_type_55)(unsafe.Pointer(&_swig_i_2)), C.swig_voidp(_swig_i_3))
+	swig_r_p := C._wrap_infini_session_next_text_native_f47e46558e171b8c(C.uintptr_t(_swig_i_0), C.uintptr_t(_swig_i_1), *(*C.swig_type_55)(unsafe.Pointer(&_swig_i_2)), C.swig_voidp(_swig_i_3))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg3
@@ -927,7 +927,7 @@ func Infini_session_next(arg1 uintptr, arg2 uintptr, arg3 *int32) (_swig_ret err
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_session_next_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), C.uintptr_t(_swig_i_1), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_session_next_native_f47e46558e171b8c(C.uintptr_t(_swig_i_0), C.uintptr_t(_swig_i_1), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -941,7 +941,7 @@ func Infini_session_next(arg1 uintptr, arg2 uintptr, arg3 *int32) (_swig_ret err
 func Infini_session_start_generation(arg1 uintptr) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
-	swig_r_p := C._wrap_infini_session_start_generation_native_4973874a6275e52b(C.uintptr_t(_swig_i_0))
+	swig_r_p := C._wrap_infini_session_start_generation_native_f47e46558e171b8c(C.uintptr_t(_swig_i_0))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -957,7 +957,7 @@ func Infini_session_stop_reason(arg1 uintptr, arg2 []byte, arg3 *uint64) (_swig_
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_session_stop_reason_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_59)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_session_stop_reason_native_f47e46558e171b8c(C.uintptr_t(_swig_i_0), *(*C.swig_type_59)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -974,7 +974,7 @@ func Infini_session_stop_reason(arg1 uintptr, arg2 []byte, arg3 *uint64) (_swig_
 func Infini_session_cancel(arg1 uintptr) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
-	swig_r_p := C._wrap_infini_session_cancel_native_4973874a6275e52b(C.uintptr_t(_swig_i_0))
+	swig_r_p := C._wrap_infini_session_cancel_native_f47e46558e171b8c(C.uintptr_t(_swig_i_0))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -989,7 +989,7 @@ func Infini_model_vocabulary(arg1 uintptr, arg2 *uint64) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_model_vocabulary_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), C.swig_voidp(_swig_i_1))
+	swig_r_p := C._wrap_infini_model_vocabulary_native_f47e46558e171b8c(C.uintptr_t(_swig_i_0), C.swig_voidp(_swig_i_1))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -1004,7 +1004,7 @@ func Infini_model_width(arg1 uintptr, arg2 *uint64) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_model_width_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), C.swig_voidp(_swig_i_1))
+	swig_r_p := C._wrap_infini_model_width_native_f47e46558e171b8c(C.uintptr_t(_swig_i_0), C.swig_voidp(_swig_i_1))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -1020,7 +1020,7 @@ func Infini_session_logits(arg1 uintptr, arg2 []float32, arg3 *uint64) (_swig_re
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_session_logits_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_64)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_session_logits_native_f47e46558e171b8c(C.uintptr_t(_swig_i_0), *(*C.swig_type_64)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1039,7 +1039,7 @@ func Infini_session_embedding(arg1 uintptr, arg2 []float32, arg3 *uint64) (_swig
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_session_embedding_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_66)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_session_embedding_native_f47e46558e171b8c(C.uintptr_t(_swig_i_0), *(*C.swig_type_66)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1060,7 +1060,7 @@ func Infini_session_feed_logits(arg1 uintptr, arg2 []int32, arg3 uintptr, arg4 [
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
 	_swig_i_4 := arg5
-	swig_r_p := C._wrap_infini_session_feed_logits_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_68)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2), *(*C.swig_type_69)(unsafe.Pointer(&_swig_i_3)), C.swig_voidp(_swig_i_4))
+	swig_r_p := C._wrap_infini_session_feed_logits_native_f47e46558e171b8c(C.uintptr_t(_swig_i_0), *(*C.swig_type_68)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2), *(*C.swig_type_69)(unsafe.Pointer(&_swig_i_3)), C.swig_voidp(_swig_i_4))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1084,7 +1084,7 @@ func Infini_session_score(arg1 uintptr, arg2 []int32, arg3 uintptr, arg4 []float
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
 	_swig_i_4 := arg5
-	swig_r_p := C._wrap_infini_session_score_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_71)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2), *(*C.swig_type_72)(unsafe.Pointer(&_swig_i_3)), C.swig_voidp(_swig_i_4))
+	swig_r_p := C._wrap_infini_session_score_native_f47e46558e171b8c(C.uintptr_t(_swig_i_0), *(*C.swig_type_71)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2), *(*C.swig_type_72)(unsafe.Pointer(&_swig_i_3)), C.swig_voidp(_swig_i_4))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1108,7 +1108,7 @@ func Infini_session_score_text(arg1 uintptr, arg2 []byte, arg3 uintptr, arg4 *fl
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
 	_swig_i_4 := arg5
-	swig_r_p := C._wrap_infini_session_score_text_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_74)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2), C.swig_voidp(_swig_i_3), C.swig_voidp(_swig_i_4))
+	swig_r_p := C._wrap_infini_session_score_text_native_f47e46558e171b8c(C.uintptr_t(_swig_i_0), *(*C.swig_type_74)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2), C.swig_voidp(_swig_i_3), C.swig_voidp(_swig_i_4))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1125,7 +1125,7 @@ func Infini_session_score_text(arg1 uintptr, arg2 []byte, arg3 uintptr, arg4 *fl
 func Infini_session_close_segment(arg1 uintptr) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
-	swig_r_p := C._wrap_infini_session_close_segment_native_4973874a6275e52b(C.uintptr_t(_swig_i_0))
+	swig_r_p := C._wrap_infini_session_close_segment_native_f47e46558e171b8c(C.uintptr_t(_swig_i_0))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -1140,7 +1140,7 @@ func Infini_session_keep(arg1 uintptr, arg2 int64) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_session_keep_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), C.swig_type_77(_swig_i_1))
+	swig_r_p := C._wrap_infini_session_keep_native_f47e46558e171b8c(C.uintptr_t(_swig_i_0), C.swig_type_77(_swig_i_1))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -1154,7 +1154,7 @@ func Infini_session_keep(arg1 uintptr, arg2 int64) (_swig_ret error) {
 func Infini_session_reset(arg1 uintptr) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
-	swig_r_p := C._wrap_infini_session_reset_native_4973874a6275e52b(C.uintptr_t(_swig_i_0))
+	swig_r_p := C._wrap_infini_session_reset_native_f47e46558e171b8c(C.uintptr_t(_swig_i_0))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -1169,7 +1169,7 @@ func Infini_session_fork(arg1 uintptr, arg2 *uintptr) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_session_fork_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), C.swig_voidp(_swig_i_1))
+	swig_r_p := C._wrap_infini_session_fork_native_f47e46558e171b8c(C.uintptr_t(_swig_i_0), C.swig_voidp(_swig_i_1))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -1184,7 +1184,7 @@ func Infini_session_position(arg1 uintptr, arg2 *int64) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_session_position_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), C.swig_voidp(_swig_i_1))
+	swig_r_p := C._wrap_infini_session_position_native_f47e46558e171b8c(C.uintptr_t(_swig_i_0), C.swig_voidp(_swig_i_1))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -1199,7 +1199,7 @@ func Infini_session_segment_position(arg1 uintptr, arg2 *int64) (_swig_ret error
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_session_segment_position_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), C.swig_voidp(_swig_i_1))
+	swig_r_p := C._wrap_infini_session_segment_position_native_f47e46558e171b8c(C.uintptr_t(_swig_i_0), C.swig_voidp(_swig_i_1))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -1214,7 +1214,7 @@ func Infini_session_memory_tokens(arg1 uintptr, arg2 *int64) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_session_memory_tokens_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), C.swig_voidp(_swig_i_1))
+	swig_r_p := C._wrap_infini_session_memory_tokens_native_f47e46558e171b8c(C.uintptr_t(_swig_i_0), C.swig_voidp(_swig_i_1))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -1230,7 +1230,7 @@ func Infini_session_info_json(arg1 uintptr, arg2 []byte, arg3 *uint64) (_swig_re
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_session_info_json_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_84)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_session_info_json_native_f47e46558e171b8c(C.uintptr_t(_swig_i_0), *(*C.swig_type_84)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1252,7 +1252,7 @@ func Infini_session_save(arg1 uintptr, arg2 string, arg3 int, arg4 string, arg5 
 	_swig_i_3 := arg4
 	_swig_i_4 := arg5
 	_swig_i_5 := arg6
-	swig_r_p := C._wrap_infini_session_save_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_86)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), *(*C.swig_type_87)(unsafe.Pointer(&_swig_i_3)), *(*C.swig_type_88)(unsafe.Pointer(&_swig_i_4)), C.uintptr_t(_swig_i_5))
+	swig_r_p := C._wrap_infini_session_save_native_f47e46558e171b8c(C.uintptr_t(_swig_i_0), *(*C.swig_type_86)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), *(*C.swig_type_87)(unsafe.Pointer(&_swig_i_3)), *(*C.swig_type_88)(unsafe.Pointer(&_swig_i_4)), C.uintptr_t(_swig_i_5))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1281,7 +1281,7 @@ func Infini_session_save_buffer(arg1 uintptr, arg2 int, arg3 string, arg4 string
 	_swig_i_4 := arg5
 	_swig_i_5 := arg6
 	_swig_i_6 := arg7
-	swig_r_p := C._wrap_infini_session_save_buffer_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), C.swig_intgo(_swig_i_1), *(*C.swig_type_90)(unsafe.Pointer(&_swig_i_2)), *(*C.swig_type_91)(unsafe.Pointer(&_swig_i_3)), C.uintptr_t(_swig_i_4), *(*C.swig_type_92)(unsafe.Pointer(&_swig_i_5)), C.swig_voidp(_swig_i_6))
+	swig_r_p := C._wrap_infini_session_save_buffer_native_f47e46558e171b8c(C.uintptr_t(_swig_i_0), C.swig_intgo(_swig_i_1), *(*C.swig_type_90)(unsafe.Pointer(&_swig_i_2)), *(*C.swig_type_91)(unsafe.Pointer(&_swig_i_3)), C.uintptr_t(_swig_i_4), *(*C.swig_type_92)(unsafe.Pointer(&_swig_i_5)), C.swig_voidp(_swig_i_6))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg3
@@ -1306,7 +1306,7 @@ func Infini_session_restore(arg1 uintptr, arg2 string, arg3 uintptr) (_swig_ret 
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_session_restore_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_94)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2))
+	swig_r_p := C._wrap_infini_session_restore_native_f47e46558e171b8c(C.uintptr_t(_swig_i_0), *(*C.swig_type_94)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1325,7 +1325,7 @@ func Infini_session_restore_buffer(arg1 uintptr, arg2 []byte, arg3 uintptr) (_sw
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_session_restore_buffer_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_96)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2))
+	swig_r_p := C._wrap_infini_session_restore_buffer_native_f47e46558e171b8c(C.uintptr_t(_swig_i_0), *(*C.swig_type_96)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1346,7 +1346,7 @@ func Infini_snapshot_json(arg1 string, arg2 int, arg3 uintptr, arg4 []byte, arg5
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
 	_swig_i_4 := arg5
-	swig_r_p := C._wrap_infini_snapshot_json_native_4973874a6275e52b(*(*C.swig_type_98)(unsafe.Pointer(&_swig_i_0)), C.swig_intgo(_swig_i_1), C.uintptr_t(_swig_i_2), *(*C.swig_type_99)(unsafe.Pointer(&_swig_i_3)), C.swig_voidp(_swig_i_4))
+	swig_r_p := C._wrap_infini_snapshot_json_native_f47e46558e171b8c(*(*C.swig_type_98)(unsafe.Pointer(&_swig_i_0)), C.swig_intgo(_swig_i_1), C.uintptr_t(_swig_i_2), *(*C.swig_type_99)(unsafe.Pointer(&_swig_i_3)), C.swig_voidp(_swig_i_4))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg1
@@ -1370,7 +1370,7 @@ func Infini_snapshot_json_buffer(arg1 []byte, arg2 int, arg3 uintptr, arg4 []byt
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
 	_swig_i_4 := arg5
-	swig_r_p := C._wrap_infini_snapshot_json_buffer_native_4973874a6275e52b(*(*C.swig_type_101)(unsafe.Pointer(&_swig_i_0)), C.swig_intgo(_swig_i_1), C.uintptr_t(_swig_i_2), *(*C.swig_type_102)(unsafe.Pointer(&_swig_i_3)), C.swig_voidp(_swig_i_4))
+	swig_r_p := C._wrap_infini_snapshot_json_buffer_native_f47e46558e171b8c(*(*C.swig_type_101)(unsafe.Pointer(&_swig_i_0)), C.swig_intgo(_swig_i_1), C.uintptr_t(_swig_i_2), *(*C.swig_type_102)(unsafe.Pointer(&_swig_i_3)), C.swig_voidp(_swig_i_4))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg1
@@ -1393,7 +1393,7 @@ func Infini_session_merge(arg1 uintptr, arg2 string, arg3 float64, arg4 uintptr)
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
-	swig_r_p := C._wrap_infini_session_merge_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_104)(unsafe.Pointer(&_swig_i_1)), C.double(_swig_i_2), C.uintptr_t(_swig_i_3))
+	swig_r_p := C._wrap_infini_session_merge_native_f47e46558e171b8c(C.uintptr_t(_swig_i_0), *(*C.swig_type_104)(unsafe.Pointer(&_swig_i_1)), C.double(_swig_i_2), C.uintptr_t(_swig_i_3))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1413,7 +1413,7 @@ func Infini_session_merge_buffer(arg1 uintptr, arg2 []byte, arg3 float64, arg4 u
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
-	swig_r_p := C._wrap_infini_session_merge_buffer_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_106)(unsafe.Pointer(&_swig_i_1)), C.double(_swig_i_2), C.uintptr_t(_swig_i_3))
+	swig_r_p := C._wrap_infini_session_merge_buffer_native_f47e46558e171b8c(C.uintptr_t(_swig_i_0), *(*C.swig_type_106)(unsafe.Pointer(&_swig_i_1)), C.double(_swig_i_2), C.uintptr_t(_swig_i_3))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1431,7 +1431,7 @@ func Infini_session_rewind(arg1 uintptr, arg2 int64) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_session_rewind_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), C.swig_type_108(_swig_i_1))
+	swig_r_p := C._wrap_infini_session_rewind_native_f47e46558e171b8c(C.uintptr_t(_swig_i_0), C.swig_type_108(_swig_i_1))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -1446,7 +1446,7 @@ func Infini_session_rewind_limit(arg1 uintptr, arg2 *int64) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_session_rewind_limit_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), C.swig_voidp(_swig_i_1))
+	swig_r_p := C._wrap_infini_session_rewind_limit_native_f47e46558e171b8c(C.uintptr_t(_swig_i_0), C.swig_voidp(_swig_i_1))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -1461,7 +1461,7 @@ func Infini_batch_create(arg1 uintptr, arg2 *uintptr) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_batch_create_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), C.swig_voidp(_swig_i_1))
+	swig_r_p := C._wrap_infini_batch_create_native_f47e46558e171b8c(C.uintptr_t(_swig_i_0), C.swig_voidp(_swig_i_1))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -1474,14 +1474,14 @@ func Infini_batch_create(arg1 uintptr, arg2 *uintptr) (_swig_ret error) {
 
 func Infini_batch_free(arg1 uintptr) {
 	_swig_i_0 := arg1
-	C._wrap_infini_batch_free_native_4973874a6275e52b(C.uintptr_t(_swig_i_0))
+	C._wrap_infini_batch_free_native_f47e46558e171b8c(C.uintptr_t(_swig_i_0))
 }
 
 func Infini_batch_add(arg1 uintptr, arg2 uintptr) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_batch_add_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), C.uintptr_t(_swig_i_1))
+	swig_r_p := C._wrap_infini_batch_add_native_f47e46558e171b8c(C.uintptr_t(_swig_i_0), C.uintptr_t(_swig_i_1))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -1496,7 +1496,7 @@ func Infini_batch_remove(arg1 uintptr, arg2 uintptr) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_batch_remove_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), C.uintptr_t(_swig_i_1))
+	swig_r_p := C._wrap_infini_batch_remove_native_f47e46558e171b8c(C.uintptr_t(_swig_i_0), C.uintptr_t(_swig_i_1))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -1511,7 +1511,7 @@ func Infini_batch_size(arg1 uintptr, arg2 *uint64) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_batch_size_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), C.swig_voidp(_swig_i_1))
+	swig_r_p := C._wrap_infini_batch_size_native_f47e46558e171b8c(C.uintptr_t(_swig_i_0), C.swig_voidp(_swig_i_1))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -1528,7 +1528,7 @@ func Infini_batch_next(arg1 uintptr, arg2 uintptr, arg3 []int32, arg4 *uint64) (
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
-	swig_r_p := C._wrap_infini_batch_next_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), C.uintptr_t(_swig_i_1), *(*C.swig_type_115)(unsafe.Pointer(&_swig_i_2)), C.swig_voidp(_swig_i_3))
+	swig_r_p := C._wrap_infini_batch_next_native_f47e46558e171b8c(C.uintptr_t(_swig_i_0), C.uintptr_t(_swig_i_1), *(*C.swig_type_115)(unsafe.Pointer(&_swig_i_2)), C.swig_voidp(_swig_i_3))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg3
@@ -1548,7 +1548,7 @@ func Infini_batch_text(arg1 uintptr, arg2 uint64, arg3 []byte, arg4 *uint64) (_s
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
-	swig_r_p := C._wrap_infini_batch_text_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), C.swig_type_117(_swig_i_1), *(*C.swig_type_118)(unsafe.Pointer(&_swig_i_2)), C.swig_voidp(_swig_i_3))
+	swig_r_p := C._wrap_infini_batch_text_native_f47e46558e171b8c(C.uintptr_t(_swig_i_0), C.swig_type_117(_swig_i_1), *(*C.swig_type_118)(unsafe.Pointer(&_swig_i_2)), C.swig_voidp(_swig_i_3))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg3
@@ -1569,7 +1569,7 @@ func Infini_model_tokenize(arg1 uintptr, arg2 []byte, arg3 int, arg4 []int32, ar
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
 	_swig_i_4 := arg5
-	swig_r_p := C._wrap_infini_model_tokenize_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_120)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), *(*C.swig_type_121)(unsafe.Pointer(&_swig_i_3)), C.swig_voidp(_swig_i_4))
+	swig_r_p := C._wrap_infini_model_tokenize_native_f47e46558e171b8c(C.uintptr_t(_swig_i_0), *(*C.swig_type_120)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), *(*C.swig_type_121)(unsafe.Pointer(&_swig_i_3)), C.swig_voidp(_swig_i_4))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1592,7 +1592,7 @@ func Infini_model_token_count(arg1 uintptr, arg2 []byte, arg3 int, arg4 *uint64)
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
-	swig_r_p := C._wrap_infini_model_token_count_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_123)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), C.swig_voidp(_swig_i_3))
+	swig_r_p := C._wrap_infini_model_token_count_native_f47e46558e171b8c(C.uintptr_t(_swig_i_0), *(*C.swig_type_123)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), C.swig_voidp(_swig_i_3))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1613,7 +1613,7 @@ func Infini_model_detokenize(arg1 uintptr, arg2 []int32, arg3 int, arg4 []byte, 
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
 	_swig_i_4 := arg5
-	swig_r_p := C._wrap_infini_model_detokenize_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_125)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), *(*C.swig_type_126)(unsafe.Pointer(&_swig_i_3)), C.swig_voidp(_swig_i_4))
+	swig_r_p := C._wrap_infini_model_detokenize_native_f47e46558e171b8c(C.uintptr_t(_swig_i_0), *(*C.swig_type_125)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), *(*C.swig_type_126)(unsafe.Pointer(&_swig_i_3)), C.swig_voidp(_swig_i_4))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1635,7 +1635,7 @@ func Infini_model_token_is_end(arg1 uintptr, arg2 int, arg3 *int32) (_swig_ret e
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_model_token_is_end_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), C.swig_intgo(_swig_i_1), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_model_token_is_end_native_f47e46558e171b8c(C.uintptr_t(_swig_i_0), C.swig_intgo(_swig_i_1), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -1651,7 +1651,7 @@ func Infini_model_token_is_control(arg1 uintptr, arg2 int, arg3 *int32) (_swig_r
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_model_token_is_control_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), C.swig_intgo(_swig_i_1), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_model_token_is_control_native_f47e46558e171b8c(C.uintptr_t(_swig_i_0), C.swig_intgo(_swig_i_1), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -1666,7 +1666,7 @@ func Infini_model_bos(arg1 uintptr, arg2 *int32) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_model_bos_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), C.swig_voidp(_swig_i_1))
+	swig_r_p := C._wrap_infini_model_bos_native_f47e46558e171b8c(C.uintptr_t(_swig_i_0), C.swig_voidp(_swig_i_1))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -1681,7 +1681,7 @@ func Infini_model_eos(arg1 uintptr, arg2 *int32) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_model_eos_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), C.swig_voidp(_swig_i_1))
+	swig_r_p := C._wrap_infini_model_eos_native_f47e46558e171b8c(C.uintptr_t(_swig_i_0), C.swig_voidp(_swig_i_1))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -1699,7 +1699,7 @@ func Infini_model_apply_chat(arg1 uintptr, arg2 string, arg3 int, arg4 []byte, a
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
 	_swig_i_4 := arg5
-	swig_r_p := C._wrap_infini_model_apply_chat_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_132)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), *(*C.swig_type_133)(unsafe.Pointer(&_swig_i_3)), C.swig_voidp(_swig_i_4))
+	swig_r_p := C._wrap_infini_model_apply_chat_native_f47e46558e171b8c(C.uintptr_t(_swig_i_0), *(*C.swig_type_132)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), *(*C.swig_type_133)(unsafe.Pointer(&_swig_i_3)), C.swig_voidp(_swig_i_4))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1723,7 +1723,7 @@ func Infini_model_chat_tokens(arg1 uintptr, arg2 string, arg3 int, arg4 []int32,
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
 	_swig_i_4 := arg5
-	swig_r_p := C._wrap_infini_model_chat_tokens_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_135)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), *(*C.swig_type_136)(unsafe.Pointer(&_swig_i_3)), C.swig_voidp(_swig_i_4))
+	swig_r_p := C._wrap_infini_model_chat_tokens_native_f47e46558e171b8c(C.uintptr_t(_swig_i_0), *(*C.swig_type_135)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), *(*C.swig_type_136)(unsafe.Pointer(&_swig_i_3)), C.swig_voidp(_swig_i_4))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1745,7 +1745,7 @@ func Infini_model_chat_turn_end(arg1 uintptr, arg2 []byte, arg3 *uint64) (_swig_
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_model_chat_turn_end_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_138)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_model_chat_turn_end_native_f47e46558e171b8c(C.uintptr_t(_swig_i_0), *(*C.swig_type_138)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1762,7 +1762,7 @@ func Infini_model_chat_turn_end(arg1 uintptr, arg2 []byte, arg3 *uint64) (_swig_
 func Infini_text_stream_create(arg1 *uintptr) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
-	swig_r_p := C._wrap_infini_text_stream_create_native_4973874a6275e52b(C.swig_voidp(_swig_i_0))
+	swig_r_p := C._wrap_infini_text_stream_create_native_f47e46558e171b8c(C.swig_voidp(_swig_i_0))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -1775,14 +1775,14 @@ func Infini_text_stream_create(arg1 *uintptr) (_swig_ret error) {
 
 func Infini_text_stream_free(arg1 uintptr) {
 	_swig_i_0 := arg1
-	C._wrap_infini_text_stream_free_native_4973874a6275e52b(C.uintptr_t(_swig_i_0))
+	C._wrap_infini_text_stream_free_native_f47e46558e171b8c(C.uintptr_t(_swig_i_0))
 }
 
 func Infini_text_stream_push(arg1 uintptr, arg2 []byte) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_text_stream_push_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_141)(unsafe.Pointer(&_swig_i_1)))
+	swig_r_p := C._wrap_infini_text_stream_push_native_f47e46558e171b8c(C.uintptr_t(_swig_i_0), *(*C.swig_type_141)(unsafe.Pointer(&_swig_i_1)))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1799,7 +1799,7 @@ func Infini_text_stream_push(arg1 uintptr, arg2 []byte) (_swig_ret error) {
 func Infini_text_stream_finish(arg1 uintptr) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
-	swig_r_p := C._wrap_infini_text_stream_finish_native_4973874a6275e52b(C.uintptr_t(_swig_i_0))
+	swig_r_p := C._wrap_infini_text_stream_finish_native_f47e46558e171b8c(C.uintptr_t(_swig_i_0))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -1815,7 +1815,7 @@ func Infini_text_stream_next(arg1 uintptr, arg2 []byte, arg3 *uint64) (_swig_ret
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_text_stream_next_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_144)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_text_stream_next_native_f47e46558e171b8c(C.uintptr_t(_swig_i_0), *(*C.swig_type_144)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1835,7 +1835,7 @@ func Infini_model_info(arg1 uintptr, arg2 string, arg3 []byte, arg4 *uint64) (_s
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
-	swig_r_p := C._wrap_infini_model_info_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_146)(unsafe.Pointer(&_swig_i_1)), *(*C.swig_type_147)(unsafe.Pointer(&_swig_i_2)), C.swig_voidp(_swig_i_3))
+	swig_r_p := C._wrap_infini_model_info_native_f47e46558e171b8c(C.uintptr_t(_swig_i_0), *(*C.swig_type_146)(unsafe.Pointer(&_swig_i_1)), *(*C.swig_type_147)(unsafe.Pointer(&_swig_i_2)), C.swig_voidp(_swig_i_3))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1857,7 +1857,7 @@ func Infini_model_info_json(arg1 uintptr, arg2 []byte, arg3 *uint64) (_swig_ret 
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_model_info_json_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_149)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_model_info_json_native_f47e46558e171b8c(C.uintptr_t(_swig_i_0), *(*C.swig_type_149)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1877,7 +1877,7 @@ func Infini_model_footprint_json(arg1 uintptr, arg2 int64, arg3 []byte, arg4 *ui
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
-	swig_r_p := C._wrap_infini_model_footprint_json_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), C.swig_type_151(_swig_i_1), *(*C.swig_type_152)(unsafe.Pointer(&_swig_i_2)), C.swig_voidp(_swig_i_3))
+	swig_r_p := C._wrap_infini_model_footprint_json_native_f47e46558e171b8c(C.uintptr_t(_swig_i_0), C.swig_type_151(_swig_i_1), *(*C.swig_type_152)(unsafe.Pointer(&_swig_i_2)), C.swig_voidp(_swig_i_3))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg3
@@ -1896,7 +1896,7 @@ func Infini_paper_footprint_json(arg1 int64, arg2 []byte, arg3 *uint64) (_swig_r
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_paper_footprint_json_native_4973874a6275e52b(C.swig_type_154(_swig_i_0), *(*C.swig_type_155)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_paper_footprint_json_native_f47e46558e171b8c(C.swig_type_154(_swig_i_0), *(*C.swig_type_155)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1913,7 +1913,7 @@ func Infini_paper_footprint_json(arg1 int64, arg2 []byte, arg3 *uint64) (_swig_r
 func Infini_task_create(arg1 *uintptr) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
-	swig_r_p := C._wrap_infini_task_create_native_4973874a6275e52b(C.swig_voidp(_swig_i_0))
+	swig_r_p := C._wrap_infini_task_create_native_f47e46558e171b8c(C.swig_voidp(_swig_i_0))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -1926,13 +1926,13 @@ func Infini_task_create(arg1 *uintptr) (_swig_ret error) {
 
 func Infini_task_free(arg1 uintptr) {
 	_swig_i_0 := arg1
-	C._wrap_infini_task_free_native_4973874a6275e52b(C.uintptr_t(_swig_i_0))
+	C._wrap_infini_task_free_native_f47e46558e171b8c(C.uintptr_t(_swig_i_0))
 }
 
 func Infini_task_cancel(arg1 uintptr) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
-	swig_r_p := C._wrap_infini_task_cancel_native_4973874a6275e52b(C.uintptr_t(_swig_i_0))
+	swig_r_p := C._wrap_infini_task_cancel_native_f47e46558e171b8c(C.uintptr_t(_swig_i_0))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -1947,7 +1947,7 @@ func Infini_task_done(arg1 uintptr, arg2 *int64) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_task_done_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), C.swig_voidp(_swig_i_1))
+	swig_r_p := C._wrap_infini_task_done_native_f47e46558e171b8c(C.uintptr_t(_swig_i_0), C.swig_voidp(_swig_i_1))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -1962,7 +1962,7 @@ func Infini_task_total(arg1 uintptr, arg2 *int64) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_task_total_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), C.swig_voidp(_swig_i_1))
+	swig_r_p := C._wrap_infini_task_total_native_f47e46558e171b8c(C.uintptr_t(_swig_i_0), C.swig_voidp(_swig_i_1))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -1978,7 +1978,7 @@ func Infini_task_stage(arg1 uintptr, arg2 []byte, arg3 *uint64) (_swig_ret error
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_task_stage_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_161)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_task_stage_native_f47e46558e171b8c(C.uintptr_t(_swig_i_0), *(*C.swig_type_161)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1997,7 +1997,7 @@ func Infini_log_next(arg1 *int32, arg2 []byte, arg3 *uint64) (_swig_ret error) {
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_log_next_native_4973874a6275e52b(C.swig_voidp(_swig_i_0), *(*C.swig_type_163)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_log_next_native_f47e46558e171b8c(C.swig_voidp(_swig_i_0), *(*C.swig_type_163)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -2015,7 +2015,7 @@ func Infini_trainer_settings_json(arg1 []byte, arg2 *uint64) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_trainer_settings_json_native_4973874a6275e52b(*(*C.swig_type_165)(unsafe.Pointer(&_swig_i_0)), C.swig_voidp(_swig_i_1))
+	swig_r_p := C._wrap_infini_trainer_settings_json_native_f47e46558e171b8c(*(*C.swig_type_165)(unsafe.Pointer(&_swig_i_0)), C.swig_voidp(_swig_i_1))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg1
@@ -2036,7 +2036,7 @@ func Infini_trainer_create(arg1 uintptr, arg2 string, arg3 uintptr, arg4 uintptr
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
 	_swig_i_4 := arg5
-	swig_r_p := C._wrap_infini_trainer_create_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_167)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2), C.uintptr_t(_swig_i_3), C.swig_voidp(_swig_i_4))
+	swig_r_p := C._wrap_infini_trainer_create_native_f47e46558e171b8c(C.uintptr_t(_swig_i_0), *(*C.swig_type_167)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2), C.uintptr_t(_swig_i_3), C.swig_voidp(_swig_i_4))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -2052,14 +2052,14 @@ func Infini_trainer_create(arg1 uintptr, arg2 string, arg3 uintptr, arg4 uintptr
 
 func Infini_trainer_free(arg1 uintptr) {
 	_swig_i_0 := arg1
-	C._wrap_infini_trainer_free_native_4973874a6275e52b(C.uintptr_t(_swig_i_0))
+	C._wrap_infini_trainer_free_native_f47e46558e171b8c(C.uintptr_t(_swig_i_0))
 }
 
 func Infini_trainer_step(arg1 uintptr, arg2 uintptr) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_trainer_step_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), C.uintptr_t(_swig_i_1))
+	swig_r_p := C._wrap_infini_trainer_step_native_f47e46558e171b8c(C.uintptr_t(_swig_i_0), C.uintptr_t(_swig_i_1))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -2075,7 +2075,7 @@ func Infini_trainer_run(arg1 uintptr, arg2 int64, arg3 uintptr) (_swig_ret error
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_trainer_run_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), C.swig_type_170(_swig_i_1), C.uintptr_t(_swig_i_2))
+	swig_r_p := C._wrap_infini_trainer_run_native_f47e46558e171b8c(C.uintptr_t(_swig_i_0), C.swig_type_170(_swig_i_1), C.uintptr_t(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -2091,7 +2091,7 @@ func Infini_trainer_report_json(arg1 uintptr, arg2 []byte, arg3 *uint64) (_swig_
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_trainer_report_json_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_172)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_trainer_report_json_native_f47e46558e171b8c(C.uintptr_t(_swig_i_0), *(*C.swig_type_172)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -2114,7 +2114,7 @@ func Infini_trainer_evaluate_json(arg1 uintptr, arg2 string, arg3 int, arg4 int,
 	_swig_i_4 := arg5
 	_swig_i_5 := arg6
 	_swig_i_6 := arg7
-	swig_r_p := C._wrap_infini_trainer_evaluate_json_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_174)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), C.swig_intgo(_swig_i_3), C.uintptr_t(_swig_i_4), *(*C.swig_type_175)(unsafe.Pointer(&_swig_i_5)), C.swig_voidp(_swig_i_6))
+	swig_r_p := C._wrap_infini_trainer_evaluate_json_native_f47e46558e171b8c(C.uintptr_t(_swig_i_0), *(*C.swig_type_174)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), C.swig_intgo(_swig_i_3), C.uintptr_t(_swig_i_4), *(*C.swig_type_175)(unsafe.Pointer(&_swig_i_5)), C.swig_voidp(_swig_i_6))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -2140,7 +2140,7 @@ func Infini_trainer_find_heads_json(arg1 uintptr, arg2 string, arg3 int, arg4 in
 	_swig_i_4 := arg5
 	_swig_i_5 := arg6
 	_swig_i_6 := arg7
-	swig_r_p := C._wrap_infini_trainer_find_heads_json_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_177)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), C.swig_intgo(_swig_i_3), C.uintptr_t(_swig_i_4), *(*C.swig_type_178)(unsafe.Pointer(&_swig_i_5)), C.swig_voidp(_swig_i_6))
+	swig_r_p := C._wrap_infini_trainer_find_heads_json_native_f47e46558e171b8c(C.uintptr_t(_swig_i_0), *(*C.swig_type_177)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), C.swig_intgo(_swig_i_3), C.uintptr_t(_swig_i_4), *(*C.swig_type_178)(unsafe.Pointer(&_swig_i_5)), C.swig_voidp(_swig_i_6))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -2162,7 +2162,7 @@ func Infini_trainer_fit_heads(arg1 uintptr, arg2 float64, arg3 uintptr) (_swig_r
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_trainer_fit_heads_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), C.double(_swig_i_1), C.uintptr_t(_swig_i_2))
+	swig_r_p := C._wrap_infini_trainer_fit_heads_native_f47e46558e171b8c(C.uintptr_t(_swig_i_0), C.double(_swig_i_1), C.uintptr_t(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -2178,7 +2178,7 @@ func Infini_trainer_info_json(arg1 uintptr, arg2 []byte, arg3 *uint64) (_swig_re
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_trainer_info_json_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_181)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_trainer_info_json_native_f47e46558e171b8c(C.uintptr_t(_swig_i_0), *(*C.swig_type_181)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -2197,7 +2197,7 @@ func Infini_trainer_save(arg1 uintptr, arg2 string, arg3 uintptr) (_swig_ret err
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_trainer_save_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_183)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2))
+	swig_r_p := C._wrap_infini_trainer_save_native_f47e46558e171b8c(C.uintptr_t(_swig_i_0), *(*C.swig_type_183)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -2216,7 +2216,7 @@ func Infini_trainer_restore(arg1 uintptr, arg2 string, arg3 uintptr) (_swig_ret 
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_trainer_restore_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_185)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2))
+	swig_r_p := C._wrap_infini_trainer_restore_native_f47e46558e171b8c(C.uintptr_t(_swig_i_0), *(*C.swig_type_185)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -2236,7 +2236,7 @@ func Infini_trainer_write(arg1 uintptr, arg2 string, arg3 string, arg4 uintptr) 
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
-	swig_r_p := C._wrap_infini_trainer_write_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_187)(unsafe.Pointer(&_swig_i_1)), *(*C.swig_type_188)(unsafe.Pointer(&_swig_i_2)), C.uintptr_t(_swig_i_3))
+	swig_r_p := C._wrap_infini_trainer_write_native_f47e46558e171b8c(C.uintptr_t(_swig_i_0), *(*C.swig_type_187)(unsafe.Pointer(&_swig_i_1)), *(*C.swig_type_188)(unsafe.Pointer(&_swig_i_2)), C.uintptr_t(_swig_i_3))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -2258,7 +2258,7 @@ func Infini_trainer_write_adapter(arg1 uintptr, arg2 string, arg3 uintptr) (_swi
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_trainer_write_adapter_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_190)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2))
+	swig_r_p := C._wrap_infini_trainer_write_adapter_native_f47e46558e171b8c(C.uintptr_t(_swig_i_0), *(*C.swig_type_190)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -2279,7 +2279,7 @@ func Infini_adaptation_create(arg1 string, arg2 string, arg3 uintptr, arg4 uintp
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
 	_swig_i_4 := arg5
-	swig_r_p := C._wrap_infini_adaptation_create_native_4973874a6275e52b(*(*C.swig_type_192)(unsafe.Pointer(&_swig_i_0)), *(*C.swig_type_193)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2), C.uintptr_t(_swig_i_3), C.swig_voidp(_swig_i_4))
+	swig_r_p := C._wrap_infini_adaptation_create_native_f47e46558e171b8c(*(*C.swig_type_192)(unsafe.Pointer(&_swig_i_0)), *(*C.swig_type_193)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2), C.uintptr_t(_swig_i_3), C.swig_voidp(_swig_i_4))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg1
@@ -2298,14 +2298,14 @@ func Infini_adaptation_create(arg1 string, arg2 string, arg3 uintptr, arg4 uintp
 
 func Infini_adaptation_free(arg1 uintptr) {
 	_swig_i_0 := arg1
-	C._wrap_infini_adaptation_free_native_4973874a6275e52b(C.uintptr_t(_swig_i_0))
+	C._wrap_infini_adaptation_free_native_f47e46558e171b8c(C.uintptr_t(_swig_i_0))
 }
 
 func Infini_adaptation_settings_json(arg1 []byte, arg2 *uint64) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_adaptation_settings_json_native_4973874a6275e52b(*(*C.swig_type_195)(unsafe.Pointer(&_swig_i_0)), C.swig_voidp(_swig_i_1))
+	swig_r_p := C._wrap_infini_adaptation_settings_json_native_f47e46558e171b8c(*(*C.swig_type_195)(unsafe.Pointer(&_swig_i_0)), C.swig_voidp(_swig_i_1))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg1
@@ -2323,7 +2323,7 @@ func Infini_adaptation_step(arg1 uintptr, arg2 uintptr) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_adaptation_step_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), C.uintptr_t(_swig_i_1))
+	swig_r_p := C._wrap_infini_adaptation_step_native_f47e46558e171b8c(C.uintptr_t(_swig_i_0), C.uintptr_t(_swig_i_1))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -2338,7 +2338,7 @@ func Infini_adaptation_run(arg1 uintptr, arg2 uintptr) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_adaptation_run_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), C.uintptr_t(_swig_i_1))
+	swig_r_p := C._wrap_infini_adaptation_run_native_f47e46558e171b8c(C.uintptr_t(_swig_i_0), C.uintptr_t(_swig_i_1))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -2354,7 +2354,7 @@ func Infini_adaptation_report_json(arg1 uintptr, arg2 []byte, arg3 *uint64) (_sw
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_adaptation_report_json_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_199)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_adaptation_report_json_native_f47e46558e171b8c(C.uintptr_t(_swig_i_0), *(*C.swig_type_199)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -2373,7 +2373,7 @@ func Infini_adaptation_info_json(arg1 uintptr, arg2 []byte, arg3 *uint64) (_swig
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_adaptation_info_json_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_201)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_adaptation_info_json_native_f47e46558e171b8c(C.uintptr_t(_swig_i_0), *(*C.swig_type_201)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -2387,10 +2387,11 @@ func Infini_adaptation_info_json(arg1 uintptr, arg2 []byte, arg3 *uint64) (_swig
 	return swig_r_1
 }
 
-func Infini_adaptation_save(arg1 uintptr) (_swig_ret error) {
+func Infini_adaptation_save(arg1 uintptr, arg2 uintptr) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
-	swig_r_p := C._wrap_infini_adaptation_save_native_4973874a6275e52b(C.uintptr_t(_swig_i_0))
+	_swig_i_1 := arg2
+	swig_r_p := C._wrap_infini_adaptation_save_native_f47e46558e171b8c(C.uintptr_t(_swig_i_0), C.uintptr_t(_swig_i_1))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -2404,7 +2405,7 @@ func Infini_adaptation_save(arg1 uintptr) (_swig_ret error) {
 func Infini_adaptation_discard(arg1 uintptr) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
-	swig_r_p := C._wrap_infini_adaptation_discard_native_4973874a6275e52b(C.uintptr_t(_swig_i_0))
+	swig_r_p := C._wrap_infini_adaptation_discard_native_f47e46558e171b8c(C.uintptr_t(_swig_i_0))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -2420,7 +2421,7 @@ func Infini_adaptation_write(arg1 uintptr, arg2 string, arg3 uintptr) (_swig_ret
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_adaptation_write_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_205)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2))
+	swig_r_p := C._wrap_infini_adaptation_write_native_f47e46558e171b8c(C.uintptr_t(_swig_i_0), *(*C.swig_type_205)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -2436,7 +2437,7 @@ func Infini_adaptation_write(arg1 uintptr, arg2 string, arg3 uintptr) (_swig_ret
 
 func Infini_package_abi_version() (_swig_ret int) {
 	var swig_r int
-	swig_r = (int)(C._wrap_infini_package_abi_version_native_4973874a6275e52b())
+	swig_r = (int)(C._wrap_infini_package_abi_version_native_f47e46558e171b8c())
 	return swig_r
 }
 

@@ -198,7 +198,7 @@ static int infini_package_abi_version(void) { return INFINI_ABI_VERSION; }
 extern "C" {
 #endif
 
-void _wrap_Swig_free_native_4973874a6275e52b(void *_swig_go_0) {
+void _wrap_Swig_free_native_f47e46558e171b8c(void *_swig_go_0) {
   void *arg1 = (void *) 0 ;
   
   arg1 = *(void **)&_swig_go_0; 
@@ -208,7 +208,7 @@ void _wrap_Swig_free_native_4973874a6275e52b(void *_swig_go_0) {
 }
 
 
-void *_wrap_Swig_malloc_native_4973874a6275e52b(intgo _swig_go_0) {
+void *_wrap_Swig_malloc_native_f47e46558e171b8c(intgo _swig_go_0) {
   int arg1 ;
   void *result = 0 ;
   void *_swig_go_result;
@@ -221,7 +221,7 @@ void *_wrap_Swig_malloc_native_4973874a6275e52b(intgo _swig_go_0) {
 }
 
 
-_gostring_ _wrap_infini_status_name_native_4973874a6275e52b(intgo _swig_go_0) {
+_gostring_ _wrap_infini_status_name_native_f47e46558e171b8c(intgo _swig_go_0) {
   int arg1 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -234,7 +234,7 @@ _gostring_ _wrap_infini_status_name_native_4973874a6275e52b(intgo _swig_go_0) {
 }
 
 
-_gostring_ _wrap_infini_status_text_native_4973874a6275e52b(intgo _swig_go_0) {
+_gostring_ _wrap_infini_status_text_native_f47e46558e171b8c(intgo _swig_go_0) {
   int arg1 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -247,7 +247,7 @@ _gostring_ _wrap_infini_status_text_native_4973874a6275e52b(intgo _swig_go_0) {
 }
 
 
-_gostring_ _wrap_infini_last_error_native_4973874a6275e52b() {
+_gostring_ _wrap_infini_last_error_native_f47e46558e171b8c() {
   char *result = 0 ;
   _gostring_ _swig_go_result;
   
@@ -258,7 +258,7 @@ _gostring_ _wrap_infini_last_error_native_4973874a6275e52b() {
 }
 
 
-intgo _wrap_infini_last_os_error_native_4973874a6275e52b() {
+intgo _wrap_infini_last_os_error_native_f47e46558e171b8c() {
   int result;
   intgo _swig_go_result;
   
@@ -269,7 +269,7 @@ intgo _wrap_infini_last_os_error_native_4973874a6275e52b() {
 }
 
 
-_gostring_ _wrap_infini_version_native_4973874a6275e52b() {
+_gostring_ _wrap_infini_version_native_f47e46558e171b8c() {
   char *result = 0 ;
   _gostring_ _swig_go_result;
   
@@ -280,7 +280,7 @@ _gostring_ _wrap_infini_version_native_4973874a6275e52b() {
 }
 
 
-intgo _wrap_infini_abi_version_native_4973874a6275e52b() {
+intgo _wrap_infini_abi_version_native_f47e46558e171b8c() {
   int result;
   intgo _swig_go_result;
   
@@ -291,7 +291,7 @@ intgo _wrap_infini_abi_version_native_4973874a6275e52b() {
 }
 
 
-_gostring_ _wrap_infini_options_json_native_4973874a6275e52b(_goslice_ _swig_go_0, long long *_swig_go_1) {
+_gostring_ _wrap_infini_options_json_native_f47e46558e171b8c(_goslice_ _swig_go_0, long long *_swig_go_1) {
   char *arg1 = (char *) 0 ;
   size_t arg2 ;
   size_t *arg3 = (size_t *) 0 ;
@@ -320,7 +320,7 @@ _gostring_ _wrap_infini_options_json_native_4973874a6275e52b(_goslice_ _swig_go_
 }
 
 
-_gostring_ _wrap_infini_options_create_native_4973874a6275e52b(infini_options **_swig_go_0) {
+_gostring_ _wrap_infini_options_create_native_f47e46558e171b8c(infini_options **_swig_go_0) {
   infini_options **arg1 = (infini_options **) 0 ;
   infini_status result;
   _gostring_ _swig_go_result;
@@ -343,7 +343,7 @@ _gostring_ _wrap_infini_options_create_native_4973874a6275e52b(infini_options **
 }
 
 
-void _wrap_infini_options_free_native_4973874a6275e52b(infini_options *_swig_go_0) {
+void _wrap_infini_options_free_native_f47e46558e171b8c(infini_options *_swig_go_0) {
   infini_options *arg1 = (infini_options *) 0 ;
   
   arg1 = *(infini_options **)&_swig_go_0; 
@@ -353,7 +353,7 @@ void _wrap_infini_options_free_native_4973874a6275e52b(infini_options *_swig_go_
 }
 
 
-_gostring_ _wrap_infini_options_set_int_native_4973874a6275e52b(infini_options *_swig_go_0, _gostring_ _swig_go_1, long long _swig_go_2) {
+_gostring_ _wrap_infini_options_set_int_native_f47e46558e171b8c(infini_options *_swig_go_0, _gostring_ _swig_go_1, long long _swig_go_2) {
   infini_options *arg1 = (infini_options *) 0 ;
   char *arg2 = (char *) 0 ;
   int64_t arg3 ;
@@ -385,7 +385,7 @@ _gostring_ _wrap_infini_options_set_int_native_4973874a6275e52b(infini_options *
 }
 
 
-_gostring_ _wrap_infini_options_set_double_native_4973874a6275e52b(infini_options *_swig_go_0, _gostring_ _swig_go_1, double _swig_go_2) {
+_gostring_ _wrap_infini_options_set_double_native_f47e46558e171b8c(infini_options *_swig_go_0, _gostring_ _swig_go_1, double _swig_go_2) {
   infini_options *arg1 = (infini_options *) 0 ;
   char *arg2 = (char *) 0 ;
   double arg3 ;
@@ -417,7 +417,7 @@ _gostring_ _wrap_infini_options_set_double_native_4973874a6275e52b(infini_option
 }
 
 
-_gostring_ _wrap_infini_options_set_string_native_4973874a6275e52b(infini_options *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2) {
+_gostring_ _wrap_infini_options_set_string_native_f47e46558e171b8c(infini_options *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2) {
   infini_options *arg1 = (infini_options *) 0 ;
   char *arg2 = (char *) 0 ;
   char *arg3 = (char *) 0 ;
@@ -454,7 +454,7 @@ _gostring_ _wrap_infini_options_set_string_native_4973874a6275e52b(infini_option
 }
 
 
-_gostring_ _wrap_infini_options_get_int_native_4973874a6275e52b(infini_options *_swig_go_0, _gostring_ _swig_go_1, long long *_swig_go_2) {
+_gostring_ _wrap_infini_options_get_int_native_f47e46558e171b8c(infini_options *_swig_go_0, _gostring_ _swig_go_1, long long *_swig_go_2) {
   infini_options *arg1 = (infini_options *) 0 ;
   char *arg2 = (char *) 0 ;
   int64_t *arg3 = (int64_t *) 0 ;
@@ -486,7 +486,7 @@ _gostring_ _wrap_infini_options_get_int_native_4973874a6275e52b(infini_options *
 }
 
 
-_gostring_ _wrap_infini_options_get_double_native_4973874a6275e52b(infini_options *_swig_go_0, _gostring_ _swig_go_1, double *_swig_go_2) {
+_gostring_ _wrap_infini_options_get_double_native_f47e46558e171b8c(infini_options *_swig_go_0, _gostring_ _swig_go_1, double *_swig_go_2) {
   infini_options *arg1 = (infini_options *) 0 ;
   char *arg2 = (char *) 0 ;
   double *arg3 = (double *) 0 ;
@@ -518,7 +518,7 @@ _gostring_ _wrap_infini_options_get_double_native_4973874a6275e52b(infini_option
 }
 
 
-_gostring_ _wrap_infini_options_get_string_native_4973874a6275e52b(infini_options *_swig_go_0, _gostring_ _swig_go_1, _goslice_ _swig_go_2, long long *_swig_go_3) {
+_gostring_ _wrap_infini_options_get_string_native_f47e46558e171b8c(infini_options *_swig_go_0, _gostring_ _swig_go_1, _goslice_ _swig_go_2, long long *_swig_go_3) {
   infini_options *arg1 = (infini_options *) 0 ;
   char *arg2 = (char *) 0 ;
   char *arg3 = (char *) 0 ;
@@ -556,7 +556,7 @@ _gostring_ _wrap_infini_options_get_string_native_4973874a6275e52b(infini_option
 }
 
 
-_gostring_ _wrap_infini_model_open_native_4973874a6275e52b(_gostring_ _swig_go_0, infini_options *_swig_go_1, infini_task *_swig_go_2, infini_model **_swig_go_3) {
+_gostring_ _wrap_infini_model_open_native_f47e46558e171b8c(_gostring_ _swig_go_0, infini_options *_swig_go_1, infini_task *_swig_go_2, infini_model **_swig_go_3) {
   char *arg1 = (char *) 0 ;
   infini_options *arg2 = (infini_options *) 0 ;
   infini_task *arg3 = (infini_task *) 0 ;
@@ -590,7 +590,7 @@ _gostring_ _wrap_infini_model_open_native_4973874a6275e52b(_gostring_ _swig_go_0
 }
 
 
-_gostring_ _wrap_infini_model_create_native_4973874a6275e52b(_gostring_ _swig_go_0, infini_options *_swig_go_1, infini_task *_swig_go_2, infini_model **_swig_go_3) {
+_gostring_ _wrap_infini_model_create_native_f47e46558e171b8c(_gostring_ _swig_go_0, infini_options *_swig_go_1, infini_task *_swig_go_2, infini_model **_swig_go_3) {
   char *arg1 = (char *) 0 ;
   infini_options *arg2 = (infini_options *) 0 ;
   infini_task *arg3 = (infini_task *) 0 ;
@@ -624,7 +624,7 @@ _gostring_ _wrap_infini_model_create_native_4973874a6275e52b(_gostring_ _swig_go
 }
 
 
-_gostring_ _wrap_infini_creation_settings_json_native_4973874a6275e52b(_goslice_ _swig_go_0, long long *_swig_go_1) {
+_gostring_ _wrap_infini_creation_settings_json_native_f47e46558e171b8c(_goslice_ _swig_go_0, long long *_swig_go_1) {
   char *arg1 = (char *) 0 ;
   size_t arg2 ;
   size_t *arg3 = (size_t *) 0 ;
@@ -653,7 +653,7 @@ _gostring_ _wrap_infini_creation_settings_json_native_4973874a6275e52b(_goslice_
 }
 
 
-_gostring_ _wrap_infini_model_save_native_4973874a6275e52b(infini_model *_swig_go_0, _gostring_ _swig_go_1, infini_task *_swig_go_2) {
+_gostring_ _wrap_infini_model_save_native_f47e46558e171b8c(infini_model *_swig_go_0, _gostring_ _swig_go_1, infini_task *_swig_go_2) {
   infini_model *arg1 = (infini_model *) 0 ;
   char *arg2 = (char *) 0 ;
   infini_task *arg3 = (infini_task *) 0 ;
@@ -685,7 +685,7 @@ _gostring_ _wrap_infini_model_save_native_4973874a6275e52b(infini_model *_swig_g
 }
 
 
-_gostring_ _wrap_infini_model_quantize_native_4973874a6275e52b(_gostring_ _swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, infini_options *_swig_go_3, infini_task *_swig_go_4) {
+_gostring_ _wrap_infini_model_quantize_native_f47e46558e171b8c(_gostring_ _swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, infini_options *_swig_go_3, infini_task *_swig_go_4) {
   char *arg1 = (char *) 0 ;
   char *arg2 = (char *) 0 ;
   char *arg3 = (char *) 0 ;
@@ -731,7 +731,7 @@ _gostring_ _wrap_infini_model_quantize_native_4973874a6275e52b(_gostring_ _swig_
 }
 
 
-_gostring_ _wrap_infini_model_fit_keep_native_4973874a6275e52b(infini_model *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, infini_task *_swig_go_3) {
+_gostring_ _wrap_infini_model_fit_keep_native_f47e46558e171b8c(infini_model *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, infini_task *_swig_go_3) {
   infini_model *arg1 = (infini_model *) 0 ;
   char *arg2 = (char *) 0 ;
   char *arg3 = (char *) 0 ;
@@ -770,7 +770,7 @@ _gostring_ _wrap_infini_model_fit_keep_native_4973874a6275e52b(infini_model *_sw
 }
 
 
-_gostring_ _wrap_infini_keep_settings_json_native_4973874a6275e52b(_goslice_ _swig_go_0, long long *_swig_go_1) {
+_gostring_ _wrap_infini_keep_settings_json_native_f47e46558e171b8c(_goslice_ _swig_go_0, long long *_swig_go_1) {
   char *arg1 = (char *) 0 ;
   size_t arg2 ;
   size_t *arg3 = (size_t *) 0 ;
@@ -799,7 +799,7 @@ _gostring_ _wrap_infini_keep_settings_json_native_4973874a6275e52b(_goslice_ _sw
 }
 
 
-void _wrap_infini_model_free_native_4973874a6275e52b(infini_model *_swig_go_0) {
+void _wrap_infini_model_free_native_f47e46558e171b8c(infini_model *_swig_go_0) {
   infini_model *arg1 = (infini_model *) 0 ;
   
   arg1 = *(infini_model **)&_swig_go_0; 
@@ -809,7 +809,7 @@ void _wrap_infini_model_free_native_4973874a6275e52b(infini_model *_swig_go_0) {
 }
 
 
-_gostring_ _wrap_infini_session_create_native_4973874a6275e52b(infini_model *_swig_go_0, infini_options *_swig_go_1, infini_session **_swig_go_2) {
+_gostring_ _wrap_infini_session_create_native_f47e46558e171b8c(infini_model *_swig_go_0, infini_options *_swig_go_1, infini_session **_swig_go_2) {
   infini_model *arg1 = (infini_model *) 0 ;
   infini_options *arg2 = (infini_options *) 0 ;
   infini_session **arg3 = (infini_session **) 0 ;
@@ -836,7 +836,7 @@ _gostring_ _wrap_infini_session_create_native_4973874a6275e52b(infini_model *_sw
 }
 
 
-void _wrap_infini_session_free_native_4973874a6275e52b(infini_session *_swig_go_0) {
+void _wrap_infini_session_free_native_f47e46558e171b8c(infini_session *_swig_go_0) {
   infini_session *arg1 = (infini_session *) 0 ;
   
   arg1 = *(infini_session **)&_swig_go_0; 
@@ -846,7 +846,7 @@ void _wrap_infini_session_free_native_4973874a6275e52b(infini_session *_swig_go_
 }
 
 
-_gostring_ _wrap_infini_session_set_options_native_4973874a6275e52b(infini_session *_swig_go_0, infini_options *_swig_go_1) {
+_gostring_ _wrap_infini_session_set_options_native_f47e46558e171b8c(infini_session *_swig_go_0, infini_options *_swig_go_1) {
   infini_session *arg1 = (infini_session *) 0 ;
   infini_options *arg2 = (infini_options *) 0 ;
   infini_status result;
@@ -871,7 +871,7 @@ _gostring_ _wrap_infini_session_set_options_native_4973874a6275e52b(infini_sessi
 }
 
 
-_gostring_ _wrap_infini_session_feed_native_4973874a6275e52b(infini_session *_swig_go_0, _goslice_ _swig_go_1, infini_task *_swig_go_2) {
+_gostring_ _wrap_infini_session_feed_native_f47e46558e171b8c(infini_session *_swig_go_0, _goslice_ _swig_go_1, infini_task *_swig_go_2) {
   infini_session *arg1 = (infini_session *) 0 ;
   int32_t *arg2 = (int32_t *) 0 ;
   size_t arg3 ;
@@ -902,7 +902,7 @@ _gostring_ _wrap_infini_session_feed_native_4973874a6275e52b(infini_session *_sw
 }
 
 
-_gostring_ _wrap_infini_session_feed_text_native_4973874a6275e52b(infini_session *_swig_go_0, _goslice_ _swig_go_1, infini_task *_swig_go_2) {
+_gostring_ _wrap_infini_session_feed_text_native_f47e46558e171b8c(infini_session *_swig_go_0, _goslice_ _swig_go_1, infini_task *_swig_go_2) {
   infini_session *arg1 = (infini_session *) 0 ;
   char *arg2 = (char *) 0 ;
   size_t arg3 ;
@@ -933,7 +933,7 @@ _gostring_ _wrap_infini_session_feed_text_native_4973874a6275e52b(infini_session
 }
 
 
-_gostring_ _wrap_infini_session_text_tokens_native_4973874a6275e52b(infini_session *_swig_go_0, _goslice_ _swig_go_1, _goslice_ _swig_go_2, long long *_swig_go_3) {
+_gostring_ _wrap_infini_session_text_tokens_native_f47e46558e171b8c(infini_session *_swig_go_0, _goslice_ _swig_go_1, _goslice_ _swig_go_2, long long *_swig_go_3) {
   infini_session *arg1 = (infini_session *) 0 ;
   char *arg2 = (char *) 0 ;
   size_t arg3 ;
@@ -970,7 +970,7 @@ _gostring_ _wrap_infini_session_text_tokens_native_4973874a6275e52b(infini_sessi
 }
 
 
-_gostring_ _wrap_infini_session_chat_native_4973874a6275e52b(infini_session *_swig_go_0, _gostring_ _swig_go_1, infini_task *_swig_go_2) {
+_gostring_ _wrap_infini_session_chat_native_f47e46558e171b8c(infini_session *_swig_go_0, _gostring_ _swig_go_1, infini_task *_swig_go_2) {
   infini_session *arg1 = (infini_session *) 0 ;
   char *arg2 = (char *) 0 ;
   infini_task *arg3 = (infini_task *) 0 ;
@@ -1002,7 +1002,7 @@ _gostring_ _wrap_infini_session_chat_native_4973874a6275e52b(infini_session *_sw
 }
 
 
-_gostring_ _wrap_infini_session_chat_tokens_native_4973874a6275e52b(infini_session *_swig_go_0, _gostring_ _swig_go_1, _goslice_ _swig_go_2, long long *_swig_go_3) {
+_gostring_ _wrap_infini_session_chat_tokens_native_f47e46558e171b8c(infini_session *_swig_go_0, _gostring_ _swig_go_1, _goslice_ _swig_go_2, long long *_swig_go_3) {
   infini_session *arg1 = (infini_session *) 0 ;
   char *arg2 = (char *) 0 ;
   int32_t *arg3 = (int32_t *) 0 ;
@@ -1040,7 +1040,7 @@ _gostring_ _wrap_infini_session_chat_tokens_native_4973874a6275e52b(infini_sessi
 }
 
 
-_gostring_ _wrap_infini_session_next_text_native_4973874a6275e52b(infini_session *_swig_go_0, infini_task *_swig_go_1, _goslice_ _swig_go_2, long long *_swig_go_3) {
+_gostring_ _wrap_infini_session_next_text_native_f47e46558e171b8c(infini_session *_swig_go_0, infini_task *_swig_go_1, _goslice_ _swig_go_2, long long *_swig_go_3) {
   infini_session *arg1 = (infini_session *) 0 ;
   infini_task *arg2 = (infini_task *) 0 ;
   char *arg3 = (char *) 0 ;
@@ -1073,7 +1073,7 @@ _gostring_ _wrap_infini_session_next_text_native_4973874a6275e52b(infini_session
 }
 
 
-_gostring_ _wrap_infini_session_next_native_4973874a6275e52b(infini_session *_swig_go_0, infini_task *_swig_go_1, int *_swig_go_2) {
+_gostring_ _wrap_infini_session_next_native_f47e46558e171b8c(infini_session *_swig_go_0, infini_task *_swig_go_1, int *_swig_go_2) {
   infini_session *arg1 = (infini_session *) 0 ;
   infini_task *arg2 = (infini_task *) 0 ;
   int32_t *arg3 = (int32_t *) 0 ;
@@ -1100,7 +1100,7 @@ _gostring_ _wrap_infini_session_next_native_4973874a6275e52b(infini_session *_sw
 }
 
 
-_gostring_ _wrap_infini_session_start_generation_native_4973874a6275e52b(infini_session *_swig_go_0) {
+_gostring_ _wrap_infini_session_start_generation_native_f47e46558e171b8c(infini_session *_swig_go_0) {
   infini_session *arg1 = (infini_session *) 0 ;
   infini_status result;
   _gostring_ _swig_go_result;
@@ -1123,7 +1123,7 @@ _gostring_ _wrap_infini_session_start_generation_native_4973874a6275e52b(infini_
 }
 
 
-_gostring_ _wrap_infini_session_stop_reason_native_4973874a6275e52b(infini_session *_swig_go_0, _goslice_ _swig_go_1, long long *_swig_go_2) {
+_gostring_ _wrap_infini_session_stop_reason_native_f47e46558e171b8c(infini_session *_swig_go_0, _goslice_ _swig_go_1, long long *_swig_go_2) {
   infini_session *arg1 = (infini_session *) 0 ;
   char *arg2 = (char *) 0 ;
   size_t arg3 ;
@@ -1154,7 +1154,7 @@ _gostring_ _wrap_infini_session_stop_reason_native_4973874a6275e52b(infini_sessi
 }
 
 
-_gostring_ _wrap_infini_session_cancel_native_4973874a6275e52b(infini_session *_swig_go_0) {
+_gostring_ _wrap_infini_session_cancel_native_f47e46558e171b8c(infini_session *_swig_go_0) {
   infini_session *arg1 = (infini_session *) 0 ;
   infini_status result;
   _gostring_ _swig_go_result;
@@ -1177,7 +1177,7 @@ _gostring_ _wrap_infini_session_cancel_native_4973874a6275e52b(infini_session *_
 }
 
 
-_gostring_ _wrap_infini_model_vocabulary_native_4973874a6275e52b(infini_model *_swig_go_0, long long *_swig_go_1) {
+_gostring_ _wrap_infini_model_vocabulary_native_f47e46558e171b8c(infini_model *_swig_go_0, long long *_swig_go_1) {
   infini_model *arg1 = (infini_model *) 0 ;
   size_t *arg2 = (size_t *) 0 ;
   infini_status result;
@@ -1202,7 +1202,7 @@ _gostring_ _wrap_infini_model_vocabulary_native_4973874a6275e52b(infini_model *_
 }
 
 
-_gostring_ _wrap_infini_model_width_native_4973874a6275e52b(infini_model *_swig_go_0, long long *_swig_go_1) {
+_gostring_ _wrap_infini_model_width_native_f47e46558e171b8c(infini_model *_swig_go_0, long long *_swig_go_1) {
   infini_model *arg1 = (infini_model *) 0 ;
   size_t *arg2 = (size_t *) 0 ;
   infini_status result;
@@ -1227,7 +1227,7 @@ _gostring_ _wrap_infini_model_width_native_4973874a6275e52b(infini_model *_swig_
 }
 
 
-_gostring_ _wrap_infini_session_logits_native_4973874a6275e52b(infini_session *_swig_go_0, _goslice_ _swig_go_1, long long *_swig_go_2) {
+_gostring_ _wrap_infini_session_logits_native_f47e46558e171b8c(infini_session *_swig_go_0, _goslice_ _swig_go_1, long long *_swig_go_2) {
   infini_session *arg1 = (infini_session *) 0 ;
   float *arg2 = (float *) 0 ;
   size_t arg3 ;
@@ -1258,7 +1258,7 @@ _gostring_ _wrap_infini_session_logits_native_4973874a6275e52b(infini_session *_
 }
 
 
-_gostring_ _wrap_infini_session_embedding_native_4973874a6275e52b(infini_session *_swig_go_0, _goslice_ _swig_go_1, long long *_swig_go_2) {
+_gostring_ _wrap_infini_session_embedding_native_f47e46558e171b8c(infini_session *_swig_go_0, _goslice_ _swig_go_1, long long *_swig_go_2) {
   infini_session *arg1 = (infini_session *) 0 ;
   float *arg2 = (float *) 0 ;
   size_t arg3 ;
@@ -1289,7 +1289,7 @@ _gostring_ _wrap_infini_session_embedding_native_4973874a6275e52b(infini_session
 }
 
 
-_gostring_ _wrap_infini_session_feed_logits_native_4973874a6275e52b(infini_session *_swig_go_0, _goslice_ _swig_go_1, infini_task *_swig_go_2, _goslice_ _swig_go_3, long long *_swig_go_4) {
+_gostring_ _wrap_infini_session_feed_logits_native_f47e46558e171b8c(infini_session *_swig_go_0, _goslice_ _swig_go_1, infini_task *_swig_go_2, _goslice_ _swig_go_3, long long *_swig_go_4) {
   infini_session *arg1 = (infini_session *) 0 ;
   int32_t *arg2 = (int32_t *) 0 ;
   size_t arg3 ;
@@ -1328,7 +1328,7 @@ _gostring_ _wrap_infini_session_feed_logits_native_4973874a6275e52b(infini_sessi
 }
 
 
-_gostring_ _wrap_infini_session_score_native_4973874a6275e52b(infini_session *_swig_go_0, _goslice_ _swig_go_1, infini_task *_swig_go_2, _goslice_ _swig_go_3, long long *_swig_go_4) {
+_gostring_ _wrap_infini_session_score_native_f47e46558e171b8c(infini_session *_swig_go_0, _goslice_ _swig_go_1, infini_task *_swig_go_2, _goslice_ _swig_go_3, long long *_swig_go_4) {
   infini_session *arg1 = (infini_session *) 0 ;
   int32_t *arg2 = (int32_t *) 0 ;
   size_t arg3 ;
@@ -1367,7 +1367,7 @@ _gostring_ _wrap_infini_session_score_native_4973874a6275e52b(infini_session *_s
 }
 
 
-_gostring_ _wrap_infini_session_score_text_native_4973874a6275e52b(infini_session *_swig_go_0, _goslice_ _swig_go_1, infini_task *_swig_go_2, double *_swig_go_3, long long *_swig_go_4) {
+_gostring_ _wrap_infini_session_score_text_native_f47e46558e171b8c(infini_session *_swig_go_0, _goslice_ _swig_go_1, infini_task *_swig_go_2, double *_swig_go_3, long long *_swig_go_4) {
   infini_session *arg1 = (infini_session *) 0 ;
   char *arg2 = (char *) 0 ;
   size_t arg3 ;
@@ -1402,7 +1402,7 @@ _gostring_ _wrap_infini_session_score_text_native_4973874a6275e52b(infini_sessio
 }
 
 
-_gostring_ _wrap_infini_session_close_segment_native_4973874a6275e52b(infini_session *_swig_go_0) {
+_gostring_ _wrap_infini_session_close_segment_native_f47e46558e171b8c(infini_session *_swig_go_0) {
   infini_session *arg1 = (infini_session *) 0 ;
   infini_status result;
   _gostring_ _swig_go_result;
@@ -1425,7 +1425,7 @@ _gostring_ _wrap_infini_session_close_segment_native_4973874a6275e52b(infini_ses
 }
 
 
-_gostring_ _wrap_infini_session_keep_native_4973874a6275e52b(infini_session *_swig_go_0, long long _swig_go_1) {
+_gostring_ _wrap_infini_session_keep_native_f47e46558e171b8c(infini_session *_swig_go_0, long long _swig_go_1) {
   infini_session *arg1 = (infini_session *) 0 ;
   int64_t arg2 ;
   infini_status result;
@@ -1450,7 +1450,7 @@ _gostring_ _wrap_infini_session_keep_native_4973874a6275e52b(infini_session *_sw
 }
 
 
-_gostring_ _wrap_infini_session_reset_native_4973874a6275e52b(infini_session *_swig_go_0) {
+_gostring_ _wrap_infini_session_reset_native_f47e46558e171b8c(infini_session *_swig_go_0) {
   infini_session *arg1 = (infini_session *) 0 ;
   infini_status result;
   _gostring_ _swig_go_result;
@@ -1473,7 +1473,7 @@ _gostring_ _wrap_infini_session_reset_native_4973874a6275e52b(infini_session *_s
 }
 
 
-_gostring_ _wrap_infini_session_fork_native_4973874a6275e52b(infini_session *_swig_go_0, infini_session **_swig_go_1) {
+_gostring_ _wrap_infini_session_fork_native_f47e46558e171b8c(infini_session *_swig_go_0, infini_session **_swig_go_1) {
   infini_session *arg1 = (infini_session *) 0 ;
   infini_session **arg2 = (infini_session **) 0 ;
   infini_status result;
@@ -1498,7 +1498,7 @@ _gostring_ _wrap_infini_session_fork_native_4973874a6275e52b(infini_session *_sw
 }
 
 
-_gostring_ _wrap_infini_session_position_native_4973874a6275e52b(infini_session *_swig_go_0, long long *_swig_go_1) {
+_gostring_ _wrap_infini_session_position_native_f47e46558e171b8c(infini_session *_swig_go_0, long long *_swig_go_1) {
   infini_session *arg1 = (infini_session *) 0 ;
   int64_t *arg2 = (int64_t *) 0 ;
   infini_status result;
@@ -1523,7 +1523,7 @@ _gostring_ _wrap_infini_session_position_native_4973874a6275e52b(infini_session 
 }
 
 
-_gostring_ _wrap_infini_session_segment_position_native_4973874a6275e52b(infini_session *_swig_go_0, long long *_swig_go_1) {
+_gostring_ _wrap_infini_session_segment_position_native_f47e46558e171b8c(infini_session *_swig_go_0, long long *_swig_go_1) {
   infini_session *arg1 = (infini_session *) 0 ;
   int64_t *arg2 = (int64_t *) 0 ;
   infini_status result;
@@ -1548,7 +1548,7 @@ _gostring_ _wrap_infini_session_segment_position_native_4973874a6275e52b(infini_
 }
 
 
-_gostring_ _wrap_infini_session_memory_tokens_native_4973874a6275e52b(infini_session *_swig_go_0, long long *_swig_go_1) {
+_gostring_ _wrap_infini_session_memory_tokens_native_f47e46558e171b8c(infini_session *_swig_go_0, long long *_swig_go_1) {
   infini_session *arg1 = (infini_session *) 0 ;
   int64_t *arg2 = (int64_t *) 0 ;
   infini_status result;
@@ -1573,7 +1573,7 @@ _gostring_ _wrap_infini_session_memory_tokens_native_4973874a6275e52b(infini_ses
 }
 
 
-_gostring_ _wrap_infini_session_info_json_native_4973874a6275e52b(infini_session *_swig_go_0, _goslice_ _swig_go_1, long long *_swig_go_2) {
+_gostring_ _wrap_infini_session_info_json_native_f47e46558e171b8c(infini_session *_swig_go_0, _goslice_ _swig_go_1, long long *_swig_go_2) {
   infini_session *arg1 = (infini_session *) 0 ;
   char *arg2 = (char *) 0 ;
   size_t arg3 ;
@@ -1604,7 +1604,7 @@ _gostring_ _wrap_infini_session_info_json_native_4973874a6275e52b(infini_session
 }
 
 
-_gostring_ _wrap_infini_session_save_native_4973874a6275e52b(infini_session *_swig_go_0, _gostring_ _swig_go_1, intgo _swig_go_2, _gostring_ _swig_go_3, _gostring_ _swig_go_4, infini_task *_swig_go_5) {
+_gostring_ _wrap_infini_session_save_native_f47e46558e171b8c(infini_session *_swig_go_0, _gostring_ _swig_go_1, intgo _swig_go_2, _gostring_ _swig_go_3, _gostring_ _swig_go_4, infini_task *_swig_go_5) {
   infini_session *arg1 = (infini_session *) 0 ;
   char *arg2 = (char *) 0 ;
   int arg3 ;
@@ -1652,7 +1652,7 @@ _gostring_ _wrap_infini_session_save_native_4973874a6275e52b(infini_session *_sw
 }
 
 
-_gostring_ _wrap_infini_session_save_buffer_native_4973874a6275e52b(infini_session *_swig_go_0, intgo _swig_go_1, _gostring_ _swig_go_2, _gostring_ _swig_go_3, infini_task *_swig_go_4, _goslice_ _swig_go_5, long long *_swig_go_6) {
+_gostring_ _wrap_infini_session_save_buffer_native_f47e46558e171b8c(infini_session *_swig_go_0, intgo _swig_go_1, _gostring_ _swig_go_2, _gostring_ _swig_go_3, infini_task *_swig_go_4, _goslice_ _swig_go_5, long long *_swig_go_6) {
   infini_session *arg1 = (infini_session *) 0 ;
   int arg2 ;
   char *arg3 = (char *) 0 ;
@@ -1701,7 +1701,7 @@ _gostring_ _wrap_infini_session_save_buffer_native_4973874a6275e52b(infini_sessi
 }
 
 
-_gostring_ _wrap_infini_session_restore_native_4973874a6275e52b(infini_session *_swig_go_0, _gostring_ _swig_go_1, infini_task *_swig_go_2) {
+_gostring_ _wrap_infini_session_restore_native_f47e46558e171b8c(infini_session *_swig_go_0, _gostring_ _swig_go_1, infini_task *_swig_go_2) {
   infini_session *arg1 = (infini_session *) 0 ;
   char *arg2 = (char *) 0 ;
   infini_task *arg3 = (infini_task *) 0 ;
@@ -1733,7 +1733,7 @@ _gostring_ _wrap_infini_session_restore_native_4973874a6275e52b(infini_session *
 }
 
 
-_gostring_ _wrap_infini_session_restore_buffer_native_4973874a6275e52b(infini_session *_swig_go_0, _goslice_ _swig_go_1, infini_task *_swig_go_2) {
+_gostring_ _wrap_infini_session_restore_buffer_native_f47e46558e171b8c(infini_session *_swig_go_0, _goslice_ _swig_go_1, infini_task *_swig_go_2) {
   infini_session *arg1 = (infini_session *) 0 ;
   void *arg2 = (void *) 0 ;
   size_t arg3 ;
@@ -1764,7 +1764,7 @@ _gostring_ _wrap_infini_session_restore_buffer_native_4973874a6275e52b(infini_se
 }
 
 
-_gostring_ _wrap_infini_snapshot_json_native_4973874a6275e52b(_gostring_ _swig_go_0, intgo _swig_go_1, infini_task *_swig_go_2, _goslice_ _swig_go_3, long long *_swig_go_4) {
+_gostring_ _wrap_infini_snapshot_json_native_f47e46558e171b8c(_gostring_ _swig_go_0, intgo _swig_go_1, infini_task *_swig_go_2, _goslice_ _swig_go_3, long long *_swig_go_4) {
   char *arg1 = (char *) 0 ;
   int arg2 ;
   infini_task *arg3 = (infini_task *) 0 ;
@@ -1804,7 +1804,7 @@ _gostring_ _wrap_infini_snapshot_json_native_4973874a6275e52b(_gostring_ _swig_g
 }
 
 
-_gostring_ _wrap_infini_snapshot_json_buffer_native_4973874a6275e52b(_goslice_ _swig_go_0, intgo _swig_go_1, infini_task *_swig_go_2, _goslice_ _swig_go_3, long long *_swig_go_4) {
+_gostring_ _wrap_infini_snapshot_json_buffer_native_f47e46558e171b8c(_goslice_ _swig_go_0, intgo _swig_go_1, infini_task *_swig_go_2, _goslice_ _swig_go_3, long long *_swig_go_4) {
   void *arg1 = (void *) 0 ;
   size_t arg2 ;
   int arg3 ;
@@ -1843,7 +1843,7 @@ _gostring_ _wrap_infini_snapshot_json_buffer_native_4973874a6275e52b(_goslice_ _
 }
 
 
-_gostring_ _wrap_infini_session_merge_native_4973874a6275e52b(infini_session *_swig_go_0, _gostring_ _swig_go_1, double _swig_go_2, infini_task *_swig_go_3) {
+_gostring_ _wrap_infini_session_merge_native_f47e46558e171b8c(infini_session *_swig_go_0, _gostring_ _swig_go_1, double _swig_go_2, infini_task *_swig_go_3) {
   infini_session *arg1 = (infini_session *) 0 ;
   char *arg2 = (char *) 0 ;
   double arg3 ;
@@ -1877,7 +1877,7 @@ _gostring_ _wrap_infini_session_merge_native_4973874a6275e52b(infini_session *_s
 }
 
 
-_gostring_ _wrap_infini_session_merge_buffer_native_4973874a6275e52b(infini_session *_swig_go_0, _goslice_ _swig_go_1, double _swig_go_2, infini_task *_swig_go_3) {
+_gostring_ _wrap_infini_session_merge_buffer_native_f47e46558e171b8c(infini_session *_swig_go_0, _goslice_ _swig_go_1, double _swig_go_2, infini_task *_swig_go_3) {
   infini_session *arg1 = (infini_session *) 0 ;
   void *arg2 = (void *) 0 ;
   size_t arg3 ;
@@ -1910,7 +1910,7 @@ _gostring_ _wrap_infini_session_merge_buffer_native_4973874a6275e52b(infini_sess
 }
 
 
-_gostring_ _wrap_infini_session_rewind_native_4973874a6275e52b(infini_session *_swig_go_0, long long _swig_go_1) {
+_gostring_ _wrap_infini_session_rewind_native_f47e46558e171b8c(infini_session *_swig_go_0, long long _swig_go_1) {
   infini_session *arg1 = (infini_session *) 0 ;
   int64_t arg2 ;
   infini_status result;
@@ -1935,7 +1935,7 @@ _gostring_ _wrap_infini_session_rewind_native_4973874a6275e52b(infini_session *_
 }
 
 
-_gostring_ _wrap_infini_session_rewind_limit_native_4973874a6275e52b(infini_session *_swig_go_0, long long *_swig_go_1) {
+_gostring_ _wrap_infini_session_rewind_limit_native_f47e46558e171b8c(infini_session *_swig_go_0, long long *_swig_go_1) {
   infini_session *arg1 = (infini_session *) 0 ;
   int64_t *arg2 = (int64_t *) 0 ;
   infini_status result;
@@ -1960,7 +1960,7 @@ _gostring_ _wrap_infini_session_rewind_limit_native_4973874a6275e52b(infini_sess
 }
 
 
-_gostring_ _wrap_infini_batch_create_native_4973874a6275e52b(infini_model *_swig_go_0, infini_batch **_swig_go_1) {
+_gostring_ _wrap_infini_batch_create_native_f47e46558e171b8c(infini_model *_swig_go_0, infini_batch **_swig_go_1) {
   infini_model *arg1 = (infini_model *) 0 ;
   infini_batch **arg2 = (infini_batch **) 0 ;
   infini_status result;
@@ -1985,7 +1985,7 @@ _gostring_ _wrap_infini_batch_create_native_4973874a6275e52b(infini_model *_swig
 }
 
 
-void _wrap_infini_batch_free_native_4973874a6275e52b(infini_batch *_swig_go_0) {
+void _wrap_infini_batch_free_native_f47e46558e171b8c(infini_batch *_swig_go_0) {
   infini_batch *arg1 = (infini_batch *) 0 ;
   
   arg1 = *(infini_batch **)&_swig_go_0; 
@@ -1995,7 +1995,7 @@ void _wrap_infini_batch_free_native_4973874a6275e52b(infini_batch *_swig_go_0) {
 }
 
 
-_gostring_ _wrap_infini_batch_add_native_4973874a6275e52b(infini_batch *_swig_go_0, infini_session *_swig_go_1) {
+_gostring_ _wrap_infini_batch_add_native_f47e46558e171b8c(infini_batch *_swig_go_0, infini_session *_swig_go_1) {
   infini_batch *arg1 = (infini_batch *) 0 ;
   infini_session *arg2 = (infini_session *) 0 ;
   infini_status result;
@@ -2020,7 +2020,7 @@ _gostring_ _wrap_infini_batch_add_native_4973874a6275e52b(infini_batch *_swig_go
 }
 
 
-_gostring_ _wrap_infini_batch_remove_native_4973874a6275e52b(infini_batch *_swig_go_0, infini_session *_swig_go_1) {
+_gostring_ _wrap_infini_batch_remove_native_f47e46558e171b8c(infini_batch *_swig_go_0, infini_session *_swig_go_1) {
   infini_batch *arg1 = (infini_batch *) 0 ;
   infini_session *arg2 = (infini_session *) 0 ;
   infini_status result;
@@ -2045,7 +2045,7 @@ _gostring_ _wrap_infini_batch_remove_native_4973874a6275e52b(infini_batch *_swig
 }
 
 
-_gostring_ _wrap_infini_batch_size_native_4973874a6275e52b(infini_batch *_swig_go_0, long long *_swig_go_1) {
+_gostring_ _wrap_infini_batch_size_native_f47e46558e171b8c(infini_batch *_swig_go_0, long long *_swig_go_1) {
   infini_batch *arg1 = (infini_batch *) 0 ;
   size_t *arg2 = (size_t *) 0 ;
   infini_status result;
@@ -2070,7 +2070,7 @@ _gostring_ _wrap_infini_batch_size_native_4973874a6275e52b(infini_batch *_swig_g
 }
 
 
-_gostring_ _wrap_infini_batch_next_native_4973874a6275e52b(infini_batch *_swig_go_0, infini_task *_swig_go_1, _goslice_ _swig_go_2, long long *_swig_go_3) {
+_gostring_ _wrap_infini_batch_next_native_f47e46558e171b8c(infini_batch *_swig_go_0, infini_task *_swig_go_1, _goslice_ _swig_go_2, long long *_swig_go_3) {
   infini_batch *arg1 = (infini_batch *) 0 ;
   infini_task *arg2 = (infini_task *) 0 ;
   int32_t *arg3 = (int32_t *) 0 ;
@@ -2103,7 +2103,7 @@ _gostring_ _wrap_infini_batch_next_native_4973874a6275e52b(infini_batch *_swig_g
 }
 
 
-_gostring_ _wrap_infini_batch_text_native_4973874a6275e52b(infini_batch *_swig_go_0, long long _swig_go_1, _goslice_ _swig_go_2, long long *_swig_go_3) {
+_gostring_ _wrap_infini_batch_text_native_f47e46558e171b8c(infini_batch *_swig_go_0, long long _swig_go_1, _goslice_ _swig_go_2, long long *_swig_go_3) {
   infini_batch *arg1 = (infini_batch *) 0 ;
   size_t arg2 ;
   char *arg3 = (char *) 0 ;
@@ -2136,7 +2136,7 @@ _gostring_ _wrap_infini_batch_text_native_4973874a6275e52b(infini_batch *_swig_g
 }
 
 
-_gostring_ _wrap_infini_model_tokenize_native_4973874a6275e52b(infini_model *_swig_go_0, _goslice_ _swig_go_1, intgo _swig_go_2, _goslice_ _swig_go_3, long long *_swig_go_4) {
+_gostring_ _wrap_infini_model_tokenize_native_f47e46558e171b8c(infini_model *_swig_go_0, _goslice_ _swig_go_1, intgo _swig_go_2, _goslice_ _swig_go_3, long long *_swig_go_4) {
   infini_model *arg1 = (infini_model *) 0 ;
   char *arg2 = (char *) 0 ;
   size_t arg3 ;
@@ -2175,7 +2175,7 @@ _gostring_ _wrap_infini_model_tokenize_native_4973874a6275e52b(infini_model *_sw
 }
 
 
-_gostring_ _wrap_infini_model_token_count_native_4973874a6275e52b(infini_model *_swig_go_0, _goslice_ _swig_go_1, intgo _swig_go_2, long long *_swig_go_3) {
+_gostring_ _wrap_infini_model_token_count_native_f47e46558e171b8c(infini_model *_swig_go_0, _goslice_ _swig_go_1, intgo _swig_go_2, long long *_swig_go_3) {
   infini_model *arg1 = (infini_model *) 0 ;
   char *arg2 = (char *) 0 ;
   size_t arg3 ;
@@ -2208,7 +2208,7 @@ _gostring_ _wrap_infini_model_token_count_native_4973874a6275e52b(infini_model *
 }
 
 
-_gostring_ _wrap_infini_model_detokenize_native_4973874a6275e52b(infini_model *_swig_go_0, _goslice_ _swig_go_1, intgo _swig_go_2, _goslice_ _swig_go_3, long long *_swig_go_4) {
+_gostring_ _wrap_infini_model_detokenize_native_f47e46558e171b8c(infini_model *_swig_go_0, _goslice_ _swig_go_1, intgo _swig_go_2, _goslice_ _swig_go_3, long long *_swig_go_4) {
   infini_model *arg1 = (infini_model *) 0 ;
   int32_t *arg2 = (int32_t *) 0 ;
   size_t arg3 ;
@@ -2247,7 +2247,7 @@ _gostring_ _wrap_infini_model_detokenize_native_4973874a6275e52b(infini_model *_
 }
 
 
-_gostring_ _wrap_infini_model_token_is_end_native_4973874a6275e52b(infini_model *_swig_go_0, intgo _swig_go_1, int *_swig_go_2) {
+_gostring_ _wrap_infini_model_token_is_end_native_f47e46558e171b8c(infini_model *_swig_go_0, intgo _swig_go_1, int *_swig_go_2) {
   infini_model *arg1 = (infini_model *) 0 ;
   int32_t arg2 ;
   int *arg3 = (int *) 0 ;
@@ -2274,7 +2274,7 @@ _gostring_ _wrap_infini_model_token_is_end_native_4973874a6275e52b(infini_model 
 }
 
 
-_gostring_ _wrap_infini_model_token_is_control_native_4973874a6275e52b(infini_model *_swig_go_0, intgo _swig_go_1, int *_swig_go_2) {
+_gostring_ _wrap_infini_model_token_is_control_native_f47e46558e171b8c(infini_model *_swig_go_0, intgo _swig_go_1, int *_swig_go_2) {
   infini_model *arg1 = (infini_model *) 0 ;
   int32_t arg2 ;
   int *arg3 = (int *) 0 ;
@@ -2301,7 +2301,7 @@ _gostring_ _wrap_infini_model_token_is_control_native_4973874a6275e52b(infini_mo
 }
 
 
-_gostring_ _wrap_infini_model_bos_native_4973874a6275e52b(infini_model *_swig_go_0, int *_swig_go_1) {
+_gostring_ _wrap_infini_model_bos_native_f47e46558e171b8c(infini_model *_swig_go_0, int *_swig_go_1) {
   infini_model *arg1 = (infini_model *) 0 ;
   int32_t *arg2 = (int32_t *) 0 ;
   infini_status result;
@@ -2326,7 +2326,7 @@ _gostring_ _wrap_infini_model_bos_native_4973874a6275e52b(infini_model *_swig_go
 }
 
 
-_gostring_ _wrap_infini_model_eos_native_4973874a6275e52b(infini_model *_swig_go_0, int *_swig_go_1) {
+_gostring_ _wrap_infini_model_eos_native_f47e46558e171b8c(infini_model *_swig_go_0, int *_swig_go_1) {
   infini_model *arg1 = (infini_model *) 0 ;
   int32_t *arg2 = (int32_t *) 0 ;
   infini_status result;
@@ -2351,7 +2351,7 @@ _gostring_ _wrap_infini_model_eos_native_4973874a6275e52b(infini_model *_swig_go
 }
 
 
-_gostring_ _wrap_infini_model_apply_chat_native_4973874a6275e52b(infini_model *_swig_go_0, _gostring_ _swig_go_1, intgo _swig_go_2, _goslice_ _swig_go_3, long long *_swig_go_4) {
+_gostring_ _wrap_infini_model_apply_chat_native_f47e46558e171b8c(infini_model *_swig_go_0, _gostring_ _swig_go_1, intgo _swig_go_2, _goslice_ _swig_go_3, long long *_swig_go_4) {
   infini_model *arg1 = (infini_model *) 0 ;
   char *arg2 = (char *) 0 ;
   int arg3 ;
@@ -2391,7 +2391,7 @@ _gostring_ _wrap_infini_model_apply_chat_native_4973874a6275e52b(infini_model *_
 }
 
 
-_gostring_ _wrap_infini_model_chat_tokens_native_4973874a6275e52b(infini_model *_swig_go_0, _gostring_ _swig_go_1, intgo _swig_go_2, _goslice_ _swig_go_3, long long *_swig_go_4) {
+_gostring_ _wrap_infini_model_chat_tokens_native_f47e46558e171b8c(infini_model *_swig_go_0, _gostring_ _swig_go_1, intgo _swig_go_2, _goslice_ _swig_go_3, long long *_swig_go_4) {
   infini_model *arg1 = (infini_model *) 0 ;
   char *arg2 = (char *) 0 ;
   int arg3 ;
@@ -2431,7 +2431,7 @@ _gostring_ _wrap_infini_model_chat_tokens_native_4973874a6275e52b(infini_model *
 }
 
 
-_gostring_ _wrap_infini_model_chat_turn_end_native_4973874a6275e52b(infini_model *_swig_go_0, _goslice_ _swig_go_1, long long *_swig_go_2) {
+_gostring_ _wrap_infini_model_chat_turn_end_native_f47e46558e171b8c(infini_model *_swig_go_0, _goslice_ _swig_go_1, long long *_swig_go_2) {
   infini_model *arg1 = (infini_model *) 0 ;
   char *arg2 = (char *) 0 ;
   size_t arg3 ;
@@ -2462,7 +2462,7 @@ _gostring_ _wrap_infini_model_chat_turn_end_native_4973874a6275e52b(infini_model
 }
 
 
-_gostring_ _wrap_infini_text_stream_create_native_4973874a6275e52b(infini_text_stream **_swig_go_0) {
+_gostring_ _wrap_infini_text_stream_create_native_f47e46558e171b8c(infini_text_stream **_swig_go_0) {
   infini_text_stream **arg1 = (infini_text_stream **) 0 ;
   infini_status result;
   _gostring_ _swig_go_result;
@@ -2485,7 +2485,7 @@ _gostring_ _wrap_infini_text_stream_create_native_4973874a6275e52b(infini_text_s
 }
 
 
-void _wrap_infini_text_stream_free_native_4973874a6275e52b(infini_text_stream *_swig_go_0) {
+void _wrap_infini_text_stream_free_native_f47e46558e171b8c(infini_text_stream *_swig_go_0) {
   infini_text_stream *arg1 = (infini_text_stream *) 0 ;
   
   arg1 = *(infini_text_stream **)&_swig_go_0; 
@@ -2495,7 +2495,7 @@ void _wrap_infini_text_stream_free_native_4973874a6275e52b(infini_text_stream *_
 }
 
 
-_gostring_ _wrap_infini_text_stream_push_native_4973874a6275e52b(infini_text_stream *_swig_go_0, _goslice_ _swig_go_1) {
+_gostring_ _wrap_infini_text_stream_push_native_f47e46558e171b8c(infini_text_stream *_swig_go_0, _goslice_ _swig_go_1) {
   infini_text_stream *arg1 = (infini_text_stream *) 0 ;
   char *arg2 = (char *) 0 ;
   size_t arg3 ;
@@ -2524,7 +2524,7 @@ _gostring_ _wrap_infini_text_stream_push_native_4973874a6275e52b(infini_text_str
 }
 
 
-_gostring_ _wrap_infini_text_stream_finish_native_4973874a6275e52b(infini_text_stream *_swig_go_0) {
+_gostring_ _wrap_infini_text_stream_finish_native_f47e46558e171b8c(infini_text_stream *_swig_go_0) {
   infini_text_stream *arg1 = (infini_text_stream *) 0 ;
   infini_status result;
   _gostring_ _swig_go_result;
@@ -2547,7 +2547,7 @@ _gostring_ _wrap_infini_text_stream_finish_native_4973874a6275e52b(infini_text_s
 }
 
 
-_gostring_ _wrap_infini_text_stream_next_native_4973874a6275e52b(infini_text_stream *_swig_go_0, _goslice_ _swig_go_1, long long *_swig_go_2) {
+_gostring_ _wrap_infini_text_stream_next_native_f47e46558e171b8c(infini_text_stream *_swig_go_0, _goslice_ _swig_go_1, long long *_swig_go_2) {
   infini_text_stream *arg1 = (infini_text_stream *) 0 ;
   char *arg2 = (char *) 0 ;
   size_t arg3 ;
@@ -2578,7 +2578,7 @@ _gostring_ _wrap_infini_text_stream_next_native_4973874a6275e52b(infini_text_str
 }
 
 
-_gostring_ _wrap_infini_model_info_native_4973874a6275e52b(infini_model *_swig_go_0, _gostring_ _swig_go_1, _goslice_ _swig_go_2, long long *_swig_go_3) {
+_gostring_ _wrap_infini_model_info_native_f47e46558e171b8c(infini_model *_swig_go_0, _gostring_ _swig_go_1, _goslice_ _swig_go_2, long long *_swig_go_3) {
   infini_model *arg1 = (infini_model *) 0 ;
   char *arg2 = (char *) 0 ;
   char *arg3 = (char *) 0 ;
@@ -2616,7 +2616,7 @@ _gostring_ _wrap_infini_model_info_native_4973874a6275e52b(infini_model *_swig_g
 }
 
 
-_gostring_ _wrap_infini_model_info_json_native_4973874a6275e52b(infini_model *_swig_go_0, _goslice_ _swig_go_1, long long *_swig_go_2) {
+_gostring_ _wrap_infini_model_info_json_native_f47e46558e171b8c(infini_model *_swig_go_0, _goslice_ _swig_go_1, long long *_swig_go_2) {
   infini_model *arg1 = (infini_model *) 0 ;
   char *arg2 = (char *) 0 ;
   size_t arg3 ;
@@ -2647,7 +2647,7 @@ _gostring_ _wrap_infini_model_info_json_native_4973874a6275e52b(infini_model *_s
 }
 
 
-_gostring_ _wrap_infini_model_footprint_json_native_4973874a6275e52b(infini_model *_swig_go_0, long long _swig_go_1, _goslice_ _swig_go_2, long long *_swig_go_3) {
+_gostring_ _wrap_infini_model_footprint_json_native_f47e46558e171b8c(infini_model *_swig_go_0, long long _swig_go_1, _goslice_ _swig_go_2, long long *_swig_go_3) {
   infini_model *arg1 = (infini_model *) 0 ;
   int64_t arg2 ;
   char *arg3 = (char *) 0 ;
@@ -2680,7 +2680,7 @@ _gostring_ _wrap_infini_model_footprint_json_native_4973874a6275e52b(infini_mode
 }
 
 
-_gostring_ _wrap_infini_paper_footprint_json_native_4973874a6275e52b(long long _swig_go_0, _goslice_ _swig_go_1, long long *_swig_go_2) {
+_gostring_ _wrap_infini_paper_footprint_json_native_f47e46558e171b8c(long long _swig_go_0, _goslice_ _swig_go_1, long long *_swig_go_2) {
   int64_t arg1 ;
   char *arg2 = (char *) 0 ;
   size_t arg3 ;
@@ -2711,7 +2711,7 @@ _gostring_ _wrap_infini_paper_footprint_json_native_4973874a6275e52b(long long _
 }
 
 
-_gostring_ _wrap_infini_task_create_native_4973874a6275e52b(infini_task **_swig_go_0) {
+_gostring_ _wrap_infini_task_create_native_f47e46558e171b8c(infini_task **_swig_go_0) {
   infini_task **arg1 = (infini_task **) 0 ;
   infini_status result;
   _gostring_ _swig_go_result;
@@ -2734,7 +2734,7 @@ _gostring_ _wrap_infini_task_create_native_4973874a6275e52b(infini_task **_swig_
 }
 
 
-void _wrap_infini_task_free_native_4973874a6275e52b(infini_task *_swig_go_0) {
+void _wrap_infini_task_free_native_f47e46558e171b8c(infini_task *_swig_go_0) {
   infini_task *arg1 = (infini_task *) 0 ;
   
   arg1 = *(infini_task **)&_swig_go_0; 
@@ -2744,7 +2744,7 @@ void _wrap_infini_task_free_native_4973874a6275e52b(infini_task *_swig_go_0) {
 }
 
 
-_gostring_ _wrap_infini_task_cancel_native_4973874a6275e52b(infini_task *_swig_go_0) {
+_gostring_ _wrap_infini_task_cancel_native_f47e46558e171b8c(infini_task *_swig_go_0) {
   infini_task *arg1 = (infini_task *) 0 ;
   infini_status result;
   _gostring_ _swig_go_result;
@@ -2767,7 +2767,7 @@ _gostring_ _wrap_infini_task_cancel_native_4973874a6275e52b(infini_task *_swig_g
 }
 
 
-_gostring_ _wrap_infini_task_done_native_4973874a6275e52b(infini_task *_swig_go_0, long long *_swig_go_1) {
+_gostring_ _wrap_infini_task_done_native_f47e46558e171b8c(infini_task *_swig_go_0, long long *_swig_go_1) {
   infini_task *arg1 = (infini_task *) 0 ;
   int64_t *arg2 = (int64_t *) 0 ;
   infini_status result;
@@ -2792,7 +2792,7 @@ _gostring_ _wrap_infini_task_done_native_4973874a6275e52b(infini_task *_swig_go_
 }
 
 
-_gostring_ _wrap_infini_task_total_native_4973874a6275e52b(infini_task *_swig_go_0, long long *_swig_go_1) {
+_gostring_ _wrap_infini_task_total_native_f47e46558e171b8c(infini_task *_swig_go_0, long long *_swig_go_1) {
   infini_task *arg1 = (infini_task *) 0 ;
   int64_t *arg2 = (int64_t *) 0 ;
   infini_status result;
@@ -2817,7 +2817,7 @@ _gostring_ _wrap_infini_task_total_native_4973874a6275e52b(infini_task *_swig_go
 }
 
 
-_gostring_ _wrap_infini_task_stage_native_4973874a6275e52b(infini_task *_swig_go_0, _goslice_ _swig_go_1, long long *_swig_go_2) {
+_gostring_ _wrap_infini_task_stage_native_f47e46558e171b8c(infini_task *_swig_go_0, _goslice_ _swig_go_1, long long *_swig_go_2) {
   infini_task *arg1 = (infini_task *) 0 ;
   char *arg2 = (char *) 0 ;
   size_t arg3 ;
@@ -2848,7 +2848,7 @@ _gostring_ _wrap_infini_task_stage_native_4973874a6275e52b(infini_task *_swig_go
 }
 
 
-_gostring_ _wrap_infini_log_next_native_4973874a6275e52b(int *_swig_go_0, _goslice_ _swig_go_1, long long *_swig_go_2) {
+_gostring_ _wrap_infini_log_next_native_f47e46558e171b8c(int *_swig_go_0, _goslice_ _swig_go_1, long long *_swig_go_2) {
   int *arg1 = (int *) 0 ;
   char *arg2 = (char *) 0 ;
   size_t arg3 ;
@@ -2879,7 +2879,7 @@ _gostring_ _wrap_infini_log_next_native_4973874a6275e52b(int *_swig_go_0, _gosli
 }
 
 
-_gostring_ _wrap_infini_trainer_settings_json_native_4973874a6275e52b(_goslice_ _swig_go_0, long long *_swig_go_1) {
+_gostring_ _wrap_infini_trainer_settings_json_native_f47e46558e171b8c(_goslice_ _swig_go_0, long long *_swig_go_1) {
   char *arg1 = (char *) 0 ;
   size_t arg2 ;
   size_t *arg3 = (size_t *) 0 ;
@@ -2908,7 +2908,7 @@ _gostring_ _wrap_infini_trainer_settings_json_native_4973874a6275e52b(_goslice_ 
 }
 
 
-_gostring_ _wrap_infini_trainer_create_native_4973874a6275e52b(infini_model *_swig_go_0, _gostring_ _swig_go_1, infini_options *_swig_go_2, infini_task *_swig_go_3, infini_trainer **_swig_go_4) {
+_gostring_ _wrap_infini_trainer_create_native_f47e46558e171b8c(infini_model *_swig_go_0, _gostring_ _swig_go_1, infini_options *_swig_go_2, infini_task *_swig_go_3, infini_trainer **_swig_go_4) {
   infini_model *arg1 = (infini_model *) 0 ;
   char *arg2 = (char *) 0 ;
   infini_options *arg3 = (infini_options *) 0 ;
@@ -2944,7 +2944,7 @@ _gostring_ _wrap_infini_trainer_create_native_4973874a6275e52b(infini_model *_sw
 }
 
 
-void _wrap_infini_trainer_free_native_4973874a6275e52b(infini_trainer *_swig_go_0) {
+void _wrap_infini_trainer_free_native_f47e46558e171b8c(infini_trainer *_swig_go_0) {
   infini_trainer *arg1 = (infini_trainer *) 0 ;
   
   arg1 = *(infini_trainer **)&_swig_go_0; 
@@ -2954,7 +2954,7 @@ void _wrap_infini_trainer_free_native_4973874a6275e52b(infini_trainer *_swig_go_
 }
 
 
-_gostring_ _wrap_infini_trainer_step_native_4973874a6275e52b(infini_trainer *_swig_go_0, infini_task *_swig_go_1) {
+_gostring_ _wrap_infini_trainer_step_native_f47e46558e171b8c(infini_trainer *_swig_go_0, infini_task *_swig_go_1) {
   infini_trainer *arg1 = (infini_trainer *) 0 ;
   infini_task *arg2 = (infini_task *) 0 ;
   infini_status result;
@@ -2979,7 +2979,7 @@ _gostring_ _wrap_infini_trainer_step_native_4973874a6275e52b(infini_trainer *_sw
 }
 
 
-_gostring_ _wrap_infini_trainer_run_native_4973874a6275e52b(infini_trainer *_swig_go_0, long long _swig_go_1, infini_task *_swig_go_2) {
+_gostring_ _wrap_infini_trainer_run_native_f47e46558e171b8c(infini_trainer *_swig_go_0, long long _swig_go_1, infini_task *_swig_go_2) {
   infini_trainer *arg1 = (infini_trainer *) 0 ;
   int64_t arg2 ;
   infini_task *arg3 = (infini_task *) 0 ;
@@ -3006,7 +3006,7 @@ _gostring_ _wrap_infini_trainer_run_native_4973874a6275e52b(infini_trainer *_swi
 }
 
 
-_gostring_ _wrap_infini_trainer_report_json_native_4973874a6275e52b(infini_trainer *_swig_go_0, _goslice_ _swig_go_1, long long *_swig_go_2) {
+_gostring_ _wrap_infini_trainer_report_json_native_f47e46558e171b8c(infini_trainer *_swig_go_0, _goslice_ _swig_go_1, long long *_swig_go_2) {
   infini_trainer *arg1 = (infini_trainer *) 0 ;
   char *arg2 = (char *) 0 ;
   size_t arg3 ;
@@ -3037,7 +3037,7 @@ _gostring_ _wrap_infini_trainer_report_json_native_4973874a6275e52b(infini_train
 }
 
 
-_gostring_ _wrap_infini_trainer_evaluate_json_native_4973874a6275e52b(infini_trainer *_swig_go_0, _gostring_ _swig_go_1, intgo _swig_go_2, intgo _swig_go_3, infini_task *_swig_go_4, _goslice_ _swig_go_5, long long *_swig_go_6) {
+_gostring_ _wrap_infini_trainer_evaluate_json_native_f47e46558e171b8c(infini_trainer *_swig_go_0, _gostring_ _swig_go_1, intgo _swig_go_2, intgo _swig_go_3, infini_task *_swig_go_4, _goslice_ _swig_go_5, long long *_swig_go_6) {
   infini_trainer *arg1 = (infini_trainer *) 0 ;
   char *arg2 = (char *) 0 ;
   int arg3 ;
@@ -3081,7 +3081,7 @@ _gostring_ _wrap_infini_trainer_evaluate_json_native_4973874a6275e52b(infini_tra
 }
 
 
-_gostring_ _wrap_infini_trainer_find_heads_json_native_4973874a6275e52b(infini_trainer *_swig_go_0, _gostring_ _swig_go_1, intgo _swig_go_2, intgo _swig_go_3, infini_task *_swig_go_4, _goslice_ _swig_go_5, long long *_swig_go_6) {
+_gostring_ _wrap_infini_trainer_find_heads_json_native_f47e46558e171b8c(infini_trainer *_swig_go_0, _gostring_ _swig_go_1, intgo _swig_go_2, intgo _swig_go_3, infini_task *_swig_go_4, _goslice_ _swig_go_5, long long *_swig_go_6) {
   infini_trainer *arg1 = (infini_trainer *) 0 ;
   char *arg2 = (char *) 0 ;
   int arg3 ;
@@ -3125,7 +3125,7 @@ _gostring_ _wrap_infini_trainer_find_heads_json_native_4973874a6275e52b(infini_t
 }
 
 
-_gostring_ _wrap_infini_trainer_fit_heads_native_4973874a6275e52b(infini_trainer *_swig_go_0, double _swig_go_1, infini_task *_swig_go_2) {
+_gostring_ _wrap_infini_trainer_fit_heads_native_f47e46558e171b8c(infini_trainer *_swig_go_0, double _swig_go_1, infini_task *_swig_go_2) {
   infini_trainer *arg1 = (infini_trainer *) 0 ;
   double arg2 ;
   infini_task *arg3 = (infini_task *) 0 ;
@@ -3152,7 +3152,7 @@ _gostring_ _wrap_infini_trainer_fit_heads_native_4973874a6275e52b(infini_trainer
 }
 
 
-_gostring_ _wrap_infini_trainer_info_json_native_4973874a6275e52b(infini_trainer *_swig_go_0, _goslice_ _swig_go_1, long long *_swig_go_2) {
+_gostring_ _wrap_infini_trainer_info_json_native_f47e46558e171b8c(infini_trainer *_swig_go_0, _goslice_ _swig_go_1, long long *_swig_go_2) {
   infini_trainer *arg1 = (infini_trainer *) 0 ;
   char *arg2 = (char *) 0 ;
   size_t arg3 ;
@@ -3183,7 +3183,7 @@ _gostring_ _wrap_infini_trainer_info_json_native_4973874a6275e52b(infini_trainer
 }
 
 
-_gostring_ _wrap_infini_trainer_save_native_4973874a6275e52b(infini_trainer *_swig_go_0, _gostring_ _swig_go_1, infini_task *_swig_go_2) {
+_gostring_ _wrap_infini_trainer_save_native_f47e46558e171b8c(infini_trainer *_swig_go_0, _gostring_ _swig_go_1, infini_task *_swig_go_2) {
   infini_trainer *arg1 = (infini_trainer *) 0 ;
   char *arg2 = (char *) 0 ;
   infini_task *arg3 = (infini_task *) 0 ;
@@ -3215,7 +3215,7 @@ _gostring_ _wrap_infini_trainer_save_native_4973874a6275e52b(infini_trainer *_sw
 }
 
 
-_gostring_ _wrap_infini_trainer_restore_native_4973874a6275e52b(infini_trainer *_swig_go_0, _gostring_ _swig_go_1, infini_task *_swig_go_2) {
+_gostring_ _wrap_infini_trainer_restore_native_f47e46558e171b8c(infini_trainer *_swig_go_0, _gostring_ _swig_go_1, infini_task *_swig_go_2) {
   infini_trainer *arg1 = (infini_trainer *) 0 ;
   char *arg2 = (char *) 0 ;
   infini_task *arg3 = (infini_task *) 0 ;
@@ -3247,7 +3247,7 @@ _gostring_ _wrap_infini_trainer_restore_native_4973874a6275e52b(infini_trainer *
 }
 
 
-_gostring_ _wrap_infini_trainer_write_native_4973874a6275e52b(infini_trainer *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, infini_task *_swig_go_3) {
+_gostring_ _wrap_infini_trainer_write_native_f47e46558e171b8c(infini_trainer *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, infini_task *_swig_go_3) {
   infini_trainer *arg1 = (infini_trainer *) 0 ;
   char *arg2 = (char *) 0 ;
   char *arg3 = (char *) 0 ;
@@ -3286,7 +3286,7 @@ _gostring_ _wrap_infini_trainer_write_native_4973874a6275e52b(infini_trainer *_s
 }
 
 
-_gostring_ _wrap_infini_trainer_write_adapter_native_4973874a6275e52b(infini_trainer *_swig_go_0, _gostring_ _swig_go_1, infini_task *_swig_go_2) {
+_gostring_ _wrap_infini_trainer_write_adapter_native_f47e46558e171b8c(infini_trainer *_swig_go_0, _gostring_ _swig_go_1, infini_task *_swig_go_2) {
   infini_trainer *arg1 = (infini_trainer *) 0 ;
   char *arg2 = (char *) 0 ;
   infini_task *arg3 = (infini_task *) 0 ;
@@ -3318,7 +3318,7 @@ _gostring_ _wrap_infini_trainer_write_adapter_native_4973874a6275e52b(infini_tra
 }
 
 
-_gostring_ _wrap_infini_adaptation_create_native_4973874a6275e52b(_gostring_ _swig_go_0, _gostring_ _swig_go_1, infini_options *_swig_go_2, infini_task *_swig_go_3, infini_adaptation **_swig_go_4) {
+_gostring_ _wrap_infini_adaptation_create_native_f47e46558e171b8c(_gostring_ _swig_go_0, _gostring_ _swig_go_1, infini_options *_swig_go_2, infini_task *_swig_go_3, infini_adaptation **_swig_go_4) {
   char *arg1 = (char *) 0 ;
   char *arg2 = (char *) 0 ;
   infini_options *arg3 = (infini_options *) 0 ;
@@ -3359,7 +3359,7 @@ _gostring_ _wrap_infini_adaptation_create_native_4973874a6275e52b(_gostring_ _sw
 }
 
 
-void _wrap_infini_adaptation_free_native_4973874a6275e52b(infini_adaptation *_swig_go_0) {
+void _wrap_infini_adaptation_free_native_f47e46558e171b8c(infini_adaptation *_swig_go_0) {
   infini_adaptation *arg1 = (infini_adaptation *) 0 ;
   
   arg1 = *(infini_adaptation **)&_swig_go_0; 
@@ -3369,7 +3369,7 @@ void _wrap_infini_adaptation_free_native_4973874a6275e52b(infini_adaptation *_sw
 }
 
 
-_gostring_ _wrap_infini_adaptation_settings_json_native_4973874a6275e52b(_goslice_ _swig_go_0, long long *_swig_go_1) {
+_gostring_ _wrap_infini_adaptation_settings_json_native_f47e46558e171b8c(_goslice_ _swig_go_0, long long *_swig_go_1) {
   char *arg1 = (char *) 0 ;
   size_t arg2 ;
   size_t *arg3 = (size_t *) 0 ;
@@ -3398,7 +3398,7 @@ _gostring_ _wrap_infini_adaptation_settings_json_native_4973874a6275e52b(_goslic
 }
 
 
-_gostring_ _wrap_infini_adaptation_step_native_4973874a6275e52b(infini_adaptation *_swig_go_0, infini_task *_swig_go_1) {
+_gostring_ _wrap_infini_adaptation_step_native_f47e46558e171b8c(infini_adaptation *_swig_go_0, infini_task *_swig_go_1) {
   infini_adaptation *arg1 = (infini_adaptation *) 0 ;
   infini_task *arg2 = (infini_task *) 0 ;
   infini_status result;
@@ -3423,7 +3423,7 @@ _gostring_ _wrap_infini_adaptation_step_native_4973874a6275e52b(infini_adaptatio
 }
 
 
-_gostring_ _wrap_infini_adaptation_run_native_4973874a6275e52b(infini_adaptation *_swig_go_0, infini_task *_swig_go_1) {
+_gostring_ _wrap_infini_adaptation_run_native_f47e46558e171b8c(infini_adaptation *_swig_go_0, infini_task *_swig_go_1) {
   infini_adaptation *arg1 = (infini_adaptation *) 0 ;
   infini_task *arg2 = (infini_task *) 0 ;
   infini_status result;
@@ -3448,7 +3448,7 @@ _gostring_ _wrap_infini_adaptation_run_native_4973874a6275e52b(infini_adaptation
 }
 
 
-_gostring_ _wrap_infini_adaptation_report_json_native_4973874a6275e52b(infini_adaptation *_swig_go_0, _goslice_ _swig_go_1, long long *_swig_go_2) {
+_gostring_ _wrap_infini_adaptation_report_json_native_f47e46558e171b8c(infini_adaptation *_swig_go_0, _goslice_ _swig_go_1, long long *_swig_go_2) {
   infini_adaptation *arg1 = (infini_adaptation *) 0 ;
   char *arg2 = (char *) 0 ;
   size_t arg3 ;
@@ -3479,7 +3479,7 @@ _gostring_ _wrap_infini_adaptation_report_json_native_4973874a6275e52b(infini_ad
 }
 
 
-_gostring_ _wrap_infini_adaptation_info_json_native_4973874a6275e52b(infini_adaptation *_swig_go_0, _goslice_ _swig_go_1, long long *_swig_go_2) {
+_gostring_ _wrap_infini_adaptation_info_json_native_f47e46558e171b8c(infini_adaptation *_swig_go_0, _goslice_ _swig_go_1, long long *_swig_go_2) {
   infini_adaptation *arg1 = (infini_adaptation *) 0 ;
   char *arg2 = (char *) 0 ;
   size_t arg3 ;
@@ -3510,14 +3510,16 @@ _gostring_ _wrap_infini_adaptation_info_json_native_4973874a6275e52b(infini_adap
 }
 
 
-_gostring_ _wrap_infini_adaptation_save_native_4973874a6275e52b(infini_adaptation *_swig_go_0) {
+_gostring_ _wrap_infini_adaptation_save_native_f47e46558e171b8c(infini_adaptation *_swig_go_0, infini_task *_swig_go_1) {
   infini_adaptation *arg1 = (infini_adaptation *) 0 ;
+  infini_task *arg2 = (infini_task *) 0 ;
   infini_status result;
   _gostring_ _swig_go_result;
   
   arg1 = *(infini_adaptation **)&_swig_go_0; 
+  arg2 = *(infini_task **)&_swig_go_1; 
   
-  result = (infini_status)infini_adaptation_save(arg1);
+  result = (infini_status)infini_adaptation_save(arg1,arg2);
   {
     _swig_go_result.p = NULL;
     _swig_go_result.n = 0;
@@ -3533,7 +3535,7 @@ _gostring_ _wrap_infini_adaptation_save_native_4973874a6275e52b(infini_adaptatio
 }
 
 
-_gostring_ _wrap_infini_adaptation_discard_native_4973874a6275e52b(infini_adaptation *_swig_go_0) {
+_gostring_ _wrap_infini_adaptation_discard_native_f47e46558e171b8c(infini_adaptation *_swig_go_0) {
   infini_adaptation *arg1 = (infini_adaptation *) 0 ;
   infini_status result;
   _gostring_ _swig_go_result;
@@ -3556,7 +3558,7 @@ _gostring_ _wrap_infini_adaptation_discard_native_4973874a6275e52b(infini_adapta
 }
 
 
-_gostring_ _wrap_infini_adaptation_write_native_4973874a6275e52b(infini_adaptation *_swig_go_0, _gostring_ _swig_go_1, infini_task *_swig_go_2) {
+_gostring_ _wrap_infini_adaptation_write_native_f47e46558e171b8c(infini_adaptation *_swig_go_0, _gostring_ _swig_go_1, infini_task *_swig_go_2) {
   infini_adaptation *arg1 = (infini_adaptation *) 0 ;
   char *arg2 = (char *) 0 ;
   infini_task *arg3 = (infini_task *) 0 ;
@@ -3588,7 +3590,7 @@ _gostring_ _wrap_infini_adaptation_write_native_4973874a6275e52b(infini_adaptati
 }
 
 
-intgo _wrap_infini_package_abi_version_native_4973874a6275e52b() {
+intgo _wrap_infini_package_abi_version_native_f47e46558e171b8c() {
   int result;
   intgo _swig_go_result;
   

@@ -81,10 +81,11 @@ public final class Adaptation implements AutoCloseable {
   /**
    * Saves what it goes on from, in the files of "checkpoint".
    *
-   * @throws InfiniException IO, NO_SPACE
+   * @param task stage "save", in bytes of tensors; may be null
+   * @throws InfiniException IO, NO_SPACE, CANCELLED: then the files of before are still there
    */
-  public void save() {
-    call(Native::infini_adaptation_save);
+  public void save(Task task) {
+    run(task, Native::infini_adaptation_save);
   }
 
   /** Removes these files. */
