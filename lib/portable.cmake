@@ -22,7 +22,7 @@ if(EXISTS "${prefix}/licenses")
   set(INFINI_LICENSES "${prefix}/licenses")
 endif()
 
-set_source_files_properties(lib/base/platform_unwind.cc PROPERTIES COMPILE_DEFINITIONS INFINI_PORTABLE=1)
+set_source_files_properties(lib/base/platform_glibc.cc PROPERTIES COMPILE_DEFINITIONS INFINI_PORTABLE=1)
 add_compile_options(-ffunction-sections -fdata-sections)
 
 # A library or program of ours that carries the compiler's runtime too, and no symbol but its own.

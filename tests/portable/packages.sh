@@ -59,6 +59,14 @@ goes() {
   grep -q "there was a little girl named Lily" said
   echo "Go for $system on $processor: the ten lines, $(stat -c %s hello.exe) bytes"
 }
+# asks COMPILER OBJDUMP PROCESSOR: of glibc, Go's library for Linux asks for nothing newer than 2.34 either.
+asks() {
+  "$1" -shared -o whole.so -Wl,--whole-archive "$built/packages/infini-go-$version/internal/native/linux_$3/libinfini.a" -Wl,--no-whole-archive -lm
+  newest=$("$2" --dynamic-syms whole.so | grep -o 'GLIBC_[0-9.]*' | sort -uV | tail -n 1)
+  [ "$(printf '%s\n' "$newest" GLIBC_2.34 | sort -V | tail -n 1)" = GLIBC_2.34 ] || { echo "Go's library for $3 needs $newest" >&2; return 1; }
+}
+asks gcc objdump amd64
+asks aarch64-linux-gnu-gcc aarch64-linux-gnu-objdump arm64
 goes linux amd64 gcc env
 goes linux arm64 aarch64-linux-gnu-gcc "${arm64[@]}"
 goes windows amd64 x86_64-w64-mingw32-gcc-posix "${windows[@]}"

@@ -2,6 +2,7 @@
 #if INFINI_PORTABLE && defined(__linux__)
 #include <dlfcn.h>
 #include <link.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstdint>
@@ -42,6 +43,14 @@ int look(dl_phdr_info *object, size_t, void *data) {
 extern "C" __attribute__((visibility("hidden"))) int _dl_find_object(void *address, dl_find_object *result) noexcept {
   Search search{reinterpret_cast<uintptr_t>(address), result};
   return dl_iterate_phdr(look, &search) == 1 ? 0 : -1;
+}
+#endif
+
+#if __GLIBC_PREREQ(2, 36)  // has it, and std::random_device, which nothing here uses, asks for it
+extern "C" __attribute__((visibility("hidden"))) uint32_t arc4random() noexcept {
+  uint32_t number = 0;
+  [[maybe_unused]] const int failed = getentropy(&number, sizeof number);
+  return number;
 }
 #endif
 
