@@ -100,6 +100,14 @@ void Keep::close(const View &view, const AttentionShape &shape, Closing &closing
   after.sinks = std::min<int64_t>(shape.sinks, begin - view.origin);
   after.kept = 0;
 
+  // As many as there may ever be, so that no later segment allocates: each has a token at least.
+  const auto most_kept = static_cast<size_t>(shape.keep),
+             most = most_kept + static_cast<size_t>(shape.segment + 2 * kLongestSpan);
+  closing.candidates.reserve(most);
+  closing.ranking.reserve(most);
+  closing.stays.reserve(most);
+  closing.spans.reserve(most_kept);
+  closing.sources.reserve(most_kept);
   std::vector<KeptSpan> &all = closing.candidates;
   all = spans_;
   each_span(std::max({view.window_begin, first_, view.origin + shape.sinks}), begin,
@@ -119,6 +127,7 @@ void Keep::close(const View &view, const AttentionShape &shape, Closing &closing
 }
 
 void Keep::apply(const Closing &closing) {
+  spans_.reserve(closing.spans.capacity());
   spans_ = closing.spans;
   const auto gone =
       static_cast<std::ptrdiff_t>(std::clamp<int64_t>(closing.after.window_begin - first_, 0, end() - first_));
