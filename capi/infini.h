@@ -220,9 +220,9 @@ INFINI_API infini_status infini_options_get_string(const infini_options *options
  */
 
 /* Opens a GGUF file and packs its weights for this processor (options "weights", "compute", "gemm", "threads",
-   "memory", "update", "segment", "carry", "sinks", "keep", "adapter", "adapter_weight"). The file stays mapped while
-   the model lives: replace it, do not overwrite it. `task`: stage "open", in matrices. The caller frees the model. A
-   file without tensors opens as a tokenizer alone, from which no session can be made.
+   "memory", "update", "segment", "carry", "sinks", "keep", "window_type", "adapter", "adapter_weight"). The file stays
+   mapped while the model lives: replace it, do not overwrite it. `task`: stage "open", in matrices. The caller frees
+   the model. A file without tensors opens as a tokenizer alone, from which no session can be made.
 
    Option "adapter" names a GGUF file with LoRA adapters (Hu et al., arXiv 2106.09685), as infini_trainer_write_adapter
    and llama.cpp's converter write it: matrices of layers become W + adapter_weight * alpha / rank * B A, while W stays
@@ -589,12 +589,12 @@ INFINI_API infini_status infini_session_restore_buffer(infini_session *session, 
                                                        infini_task *task);
 
 /* What a snapshot holds, as JSON, without a model: "kind" ("session", "memory"), "name", "note", "library" (the version
-   that wrote it), "format_version", "model" {"name", "fingerprint"}, "shape", "compute", "view" {"position",
-   "memory_tokens", ...}, "size", "sections" [{"name", "offset", "stored_size", "size", "encoding", "checksum"}], and
-   for a session "options", "generation", "checkpoints". INFINI_SNAPSHOT_VERIFY: every section's checksum is compared
-   too, and each section has a "content_checksum", that of its bytes before compression. That takes a pass over the
-   file, a piece at a time, whatever sizes it claims. `task`: stage "inspect", in bytes, stored and decompressed. Any
-   thread.
+   that wrote it), "format_version", "model" {"name", "fingerprint"}, "shape", "compute", "window" ("int8", where that
+   was option "window_type"), "view" {"position", "memory_tokens", ...}, "size", "sections" [{"name", "offset",
+   "stored_size", "size", "encoding", "checksum"}], and for a session "options", "generation", "checkpoints".
+   INFINI_SNAPSHOT_VERIFY: every section's checksum is compared too, and each section has a "content_checksum", that of
+   its bytes before compression. That takes a pass over the file, a piece at a time, whatever sizes it claims. `task`:
+   stage "inspect", in bytes, stored and decompressed. Any thread.
    CANCELLED  by the task
    VERSION, CHECKSUM, FORMAT, TRUNCATED, IO  as in infini_session_restore
    BUFFER_TOO_SMALL  see Buffers, and Work, above */
@@ -806,7 +806,8 @@ INFINI_API infini_status infini_model_info(const infini_model *model, const char
      "adapted_matrices" (whose products an adapter changes),
      "trained_memory" (the file has one), "memory_heads" (KV heads of all layers that keep a memory),
      "windowed_layers" (those with a window of their own, which have none),
-     "segment", "carry", "sinks", "keep", "window" (tokens), "update", "first_segment", "epsilon" */
+     "segment", "carry", "sinks", "keep", "window" (tokens), "window_type" ("f32", "bf16", "int8": its numbers),
+     "update", "first_segment", "epsilon" */
 INFINI_API infini_status infini_model_info_json(const infini_model *model, char *buffer, size_t capacity, size_t *size);
 
 /* Writes, as JSON, what each method would hold for the past of a model of this shape after `tokens` tokens:

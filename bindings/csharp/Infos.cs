@@ -33,6 +33,7 @@ namespace Infini;
 /// <param name="Sinks">First tokens of the stream that local attention always sees.</param>
 /// <param name="Keep">Tokens of sentences that stood out, which local attention sees for ever.</param>
 /// <param name="Window">Tokens that local attention sees at most.</param>
+/// <param name="WindowType">Of their keys and values: "f32", "bf16" or "int8".</param>
 /// <param name="WindowedLayers">Layers with a window of their own, which have no memory.</param>
 /// <param name="Update">The memory's rule: "linear" or "delta".</param>
 /// <param name="FirstSegment">"gated" or "ungated".</param>
@@ -42,7 +43,7 @@ public sealed record ModelInfo(
     long Parameters, IReadOnlyDictionary<string, int>? TensorTypes, int AdaptedMatrices, int Layers, int Width, int Heads, int KvHeads,
     int KeySize, int ValueSize, int Hidden, long Context, string? Compute, string? Gemm, long WeightBytes,
     bool TrainedMemory, int MemoryHeads, long Segment, long Carry, long Sinks, long Keep,
-    long Window, int WindowedLayers, string? Update, string? FirstSegment, double Epsilon);
+    long Window, string? WindowType, int WindowedLayers, string? Update, string? FirstSegment, double Epsilon);
 
 /// <summary>All numbers of a session.</summary>
 /// <param name="Position">Tokens read since the stream began, generated ones included.</param>

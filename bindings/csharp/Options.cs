@@ -108,6 +108,10 @@ public sealed class InfiniModelOptions : InfiniOptions
     /// the processor has it).</summary>
     public string? Compute { get => Get() as string; set => Set(value); }
 
+    /// <summary>Keys and values that local attention sees: numbers as of products, "compute" (default), or "int8", half as
+    /// large.</summary>
+    public string? WindowType { get => Get() as string; set => Set(value); }
+
     /// <summary>Library for matrix products: "onednn", "openblas", "native" or "auto" (default).</summary>
     public string? Gemm { get => Get() as string; set => Set(value); }
 

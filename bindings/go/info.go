@@ -39,6 +39,7 @@ type ModelInfo struct {
 	Sinks           int            `json:"sinks"`
 	Keep            int            `json:"keep"` // tokens that stood out and stay in view
 	Window          int            `json:"window"`
+	WindowType      string         `json:"window_type"` // "f32", "bf16", "int8"
 	Update          string         `json:"update"`
 	FirstSegment    string         `json:"first_segment"`
 	Epsilon         float64        `json:"epsilon"`

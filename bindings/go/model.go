@@ -12,7 +12,7 @@ import (
 // goroutines and sessions at once.
 type Model struct{ handle *handle }
 
-// Open opens a GGUF file and packs its weights for this processor. Options: "weights", "compute", "gemm", "threads", "memory",
+// Open opens a GGUF file and packs its weights for this processor. Options: "weights", "compute", "window_type", "gemm", "threads", "memory",
 // "update", "segment", "carry", "sinks", "keep", "adapter", "adapter_weight"; those of a session are refused. The file stays mapped while the model lives: replace it, do not overwrite it.
 // Progress: stage "open", in matrices. A file without tensors opens as a tokenizer alone.
 //

@@ -6,14 +6,16 @@
 #include <limits>
 
 #include "attention/mixture.h"
+#include "kernels/int8_panel.h"
 #include "kernels/kernels.h"
 
 namespace infini {
 namespace {
 
-constexpr int64_t kTileRows = 192;    // queries (token and head of a group) that go through the products together
-constexpr int64_t kTileKeys = 256;    // keys: scores of a tile stay in the second-level cache
-constexpr int64_t kFoldTokens = 256;  // of a closing segment, widened to f32 together
+constexpr int64_t kTileRows = 192;      // queries (token and head of a group) that go through the products together
+constexpr int64_t kTileKeys = 256;      // keys: scores of a tile stay in the second-level cache
+constexpr int64_t kFoldTokens = 256;    // of a closing segment, widened to f32 together
+constexpr int64_t kWorthWidening = 16;  // rows for which a tile of int8 is widened, once
 
 int64_t tile_tokens(const AttentionShape &shape) { return std::max<int64_t>(1, kTileRows / shape.group()); }
 
@@ -77,9 +79,10 @@ class AttentionSpan {
   // Floats that a tile needs.
   static int64_t scratch_size(const AttentionShape &shape) {
     const int64_t rows = tile_tokens(shape) * shape.group(), value_stride = round_up(shape.value_size, kPanel);
-    const int64_t tile =
-        rows * (2 * shape.key_size + 2 * kTileKeys + 3 * value_stride + 5 + most_sentences(shape)) + 17 * 16;
-    return std::max(tile, kFoldTokens * (shape.key_size + 2 * value_stride + 1) + 3 * 16);
+    const int64_t tile = rows * (2 * shape.key_size + 2 * kTileKeys + 3 * value_stride + 5 + most_sentences(shape)) +
+                         (shape.int8 ? kTileKeys * std::max(padded_k(shape.type, shape.key_size), value_stride) : 0) +
+                         18 * 16;
+    return std::max(tile, AttentionScratch::fold_size(shape));
   }
 
   // Sentences that rank_raised() ranks, at most: each has a token at least.
@@ -96,12 +99,14 @@ class AttentionSpan {
     float *q;                       // [rows][key_size], rotated and scaled, of shape.type
     float *sigma_q;                 // [rows][key_size]
     float *scores;                  // [rows][kTileKeys]
-    float *p;                       // [rows][kTileKeys] of shape.type
+    float *p;                       // [rows][kTileKeys] of weights_type()
     float *a_dot, *tile_a_dot;      // [rows][value_stride]: not yet divided by the sum
     SoftmaxPart *sums, *tile_sums;  // [rows]
     float *a_mem;                   // [rows][value_stride]: numerator of (7)
     float *denominator;             // [rows]
     float *behind;                  // [rows][raised_.size()]: nats that the scores of each sentence lose; or null
+    float *wide;                    // of int8: keys, or values, of kTileKeys tokens in panels of shape.type; or null
+    bool widens() const { return wide && rows >= kWorthWidening; }
   };
 
   Tile make_tile(const Threads &here, int kv_head, int64_t index) {
@@ -123,6 +128,9 @@ class AttentionSpan {
     tile.a_mem = take(tile.rows * value_stride_);
     tile.denominator = take(tile.rows);
     tile.behind = focuses() ? take(tile.rows * sentences()) : nullptr;
+    tile.wide = shape_.int8 && !own_kernel_
+                    ? take(kTileKeys * std::max(padded_k(shape_.type, shape_.key_size), value_stride_))
+                    : nullptr;
     return tile;
   }
 
@@ -177,12 +185,10 @@ class AttentionSpan {
   void rank_raised(const Threads &here, const Tile &tile) {
     if (!tile.behind) return;
     std::fill_n(tile.behind, tile.rows * sentences(), -std::numeric_limits<float>::infinity());
-    const ConstRows q{shape_.type, tile.q, shape_.key_size};
     const int64_t end = raised_.back().index + raised_.back().tokens;
     for (int64_t first = 0; first < end; first += kTileKeys) {
       const int64_t count = std::min(kTileKeys, round_up(end - first, kPanel));
-      gemm_.multiply(here, q, tile.rows, layer_.window.keys(tile.kv_head, first, count), tile.scores, count, false,
-                     own_kernel_);
+      multiply_keys(here, tile, first, count);
       for (int64_t row = 0; row < tile.rows; ++row) {
         float *const scores = tile.scores + row * count;
         if (rules_.soft_cap > 0) soft_cap(scores, std::min(count, end - first), rules_.soft_cap);
@@ -199,18 +205,46 @@ class AttentionSpan {
     }
   }
 
+  // Panels of int8 as ones of shape.type, in tile.wide.
+  Panels widened(const Tile &tile, const Panels &panels, ScaleOf of, const float *scales) const {
+    const int64_t rows = of == ScaleOf::COLUMN ? padded_k(shape_.type, panels.k) : panels.k;
+    std::fill_n(tile.wide, of == ScaleOf::COLUMN && rows > panels.k ? panel_count(panels.n) * panel_size(rows) : 0,
+                0.f);
+    for (int64_t j = 0; j < panels.n; j += kPanel)
+      as_numbers(shape_.type, tile.wide, panel_begin(j, panel_size(rows)), [&](auto *to) {
+        widen_panel(panels.panel_of<int8_t>(j), panels.k, of, of == ScaleOf::COLUMN ? scales + j : scales, to);
+      });
+    return {shape_.type, tile.wide, panels.k, panels.n, panel_size(rows)};
+  }
+
+  // scores [rows][count] = Q K^T for the keys [first, first + count) of the list.
+  void multiply_keys(const Threads &here, const Tile &tile, int64_t first, int64_t count) {
+    const ConstRows q{shape_.type, tile.q, shape_.key_size};
+    Panels keys = layer_.window.keys(tile.kv_head, first, count);
+    const float *const scales = shape_.int8 ? layer_.window.key_scales(tile.kv_head, first) : nullptr;
+    if (tile.widens()) keys = widened(tile, keys, ScaleOf::COLUMN, scales);
+    gemm_.multiply(here, q, tile.rows, keys, tile.scores, count, false, own_kernel_);
+    if (scales && !tile.widens())
+      for (int64_t row = 0; row < tile.rows; ++row) multiply(scales, count, tile.scores + row * count);
+  }
+
+  // a_dot = p V, for the same keys. Weights by which numbers of int8 are multiplied are f32, and take their scales.
+  void multiply_values(const Threads &here, const Tile &tile, int64_t first, int64_t count, float *a_dot) {
+    Panels values = layer_.window.values(tile.kv_head, first, count);
+    const float *const scales = shape_.int8 ? layer_.window.value_scales(tile.kv_head, first) : nullptr;
+    if (tile.widens()) values = widened(tile, values, ScaleOf::ROW, scales);
+    else if (scales)
+      for (int64_t row = 0; row < tile.rows; ++row) multiply(scales, count, tile.p + row * count);
+    gemm_.multiply(here, {weights_type(tile), tile.p, count}, tile.rows, values, a_dot, value_stride_, false,
+                   own_kernel_);  // dense rows, as oneDNN wants
+  }
+  NumberType weights_type(const Tile &tile) const {
+    return shape_.int8 && !tile.widens() ? NumberType::F32 : shape_.type;
+  }
+
   // (6) over the keys [first, first + kTileKeys) of the list.
   void attend_keys(const Threads &here, const Tile &tile, int64_t first, SoftmaxPart *sums, float *a_dot) {
     const int64_t count = std::min(kTileKeys, round_up(last_key(tile) - first, kPanel));
-    const ConstRows q{shape_.type, tile.q, shape_.key_size}, p{shape_.type, tile.p, count};  // dense, as oneDNN wants
-    const auto multiply_keys = [&] {
-      gemm_.multiply(here, q, tile.rows, layer_.window.keys(tile.kv_head, first, count), tile.scores, count, false,
-                     own_kernel_);
-    };
-    const auto multiply_values = [&] {
-      gemm_.multiply(here, p, tile.rows, layer_.window.values(tile.kv_head, first, count), a_dot, value_stride_, false,
-                     own_kernel_);
-    };
     const auto seen = [&](int64_t row) {
       const int64_t to = std::clamp<int64_t>(keys_seen(tile, row) - first, 0, count);
       return SeenKeys{std::clamp<int64_t>(keys_from(token_of(tile, row)) - first, 0, to), to};
@@ -223,9 +257,11 @@ class AttentionSpan {
         for (int64_t i = from; i < to; ++i) scores[i] += bias - behind;
       });
     };
-    as_numbers(shape_.type, tile.p, 0, [&](auto *weights) {
-      attend_tile(rules_.soft_cap, tile.rows, count, tile.scores, weights, sums, multiply_keys, seen, add_bias,
-                  multiply_values);
+    as_numbers(weights_type(tile), tile.p, 0, [&](auto *weights) {
+      attend_tile(
+          rules_.soft_cap, tile.rows, count, tile.scores, weights, sums,
+          [&] { multiply_keys(here, tile, first, count); }, seen, add_bias,
+          [&] { multiply_values(here, tile, first, count, a_dot); });
     });
   }
 
@@ -349,44 +385,6 @@ void attend(const Threads &threads, const AttentionRules &rules, const Gemm &gem
     }
   });
   AttentionSpan(threads, rules, gemm, layer, span, exact, scratch).run();
-}
-
-namespace {
-
-// scratch: kFoldTokens rows, each of a key, two values and a number.
-void fold(const AttentionRules &rules, const Window &window, Memory &memory, const View &view, int kv_head,
-          float *scratch) {
-  const auto take = [&](int64_t floats) { return std::exchange(scratch, scratch + round_up(floats, 16)); };
-  float *const keys = take(kFoldTokens * memory.key_size()), *const values = take(kFoldTokens * memory.value_stride());
-  float *const known = take(kFoldTokens * memory.value_stride()), *const denominator = take(kFoldTokens);
-  memory.fold({view.open(), view.memory_tokens, kFoldTokens, rules.epsilon}, [&](int64_t first, int64_t count) {
-    window.raw_keys(kv_head, first, count, keys);
-    memory.kind().feature(keys, count * memory.key_size(), keys);
-    window.raw_values(kv_head, view.index_of(view.segment_begin + first), count, values);
-    return FoldRows{count, dense_tile(keys, memory.key_size()), {values, count}, {known, count}, denominator};
-  });
-}
-
-// A layer with a window of its own moves it on; nothing is folded, and nothing stands before the window.
-void close_own(const AttentionRules &rules, LayerState &layer, const View &view) {
-  Closing closing;
-  closing.after = view.closed(rules.shape);
-  for (int h = 0; h < rules.shape.kv_heads; ++h) layer.window.close(view, closing, h, rules.rope, {});
-}
-
-}  // namespace
-
-void close_segment(const Threads &threads, const AttentionRules &rules, LayerState &layer, const View &view,
-                   const Closing &closing, FrontAngles &angles, AttentionScratch &scratch) {
-  if (rules.shape.window > 0) return close_own(rules, layer, view.through(rules.shape));
-  angles.prepare(threads, rules.rope, closing.after);
-  const int64_t operations = view.open() * rules.shape.kv_heads * rules.shape.key_size * rules.shape.value_size;
-  parallel_items(threads, rules.shape.kv_heads, operations, [&](int64_t kv_head, const Threads &here) {
-    const int h = static_cast<int>(kv_head);
-    Memory &memory = layer.memory[h];
-    if (memory) fold(rules, layer.window, memory, view, h, scratch.of_thread(here.index()));
-    layer.window.close(view, closing, h, rules.rope, angles);
-  });
 }
 
 }  // namespace infini

@@ -62,6 +62,7 @@ class AttentionScratch {
   void reserve(const AttentionShape &shape, int threads, int64_t tokens);
   int64_t bytes() const { return static_cast<int64_t>(numbers_.bytes() + partial_.bytes()); }
   float *of_thread(int thread) { return numbers_.data() + thread * per_thread_; }
+  static int64_t fold_size(const AttentionShape &shape);  // numbers that close_segment() wants of a thread
 
  private:
   friend class AttentionSpan;

@@ -24,12 +24,14 @@ struct HeadShape {
 
 struct AttentionShape : HeadShape {
   int segment, carry, sinks;  // tokens
-  NumberType type;            // of K and V in the window, and of the local products
+  NumberType type;            // of K and V in the window, unless they are int8, and of the local products
   int keep = 0;               // tokens of sentences that stood out: see keep.h
   float keep_least = -1e6f;   // what a kept sentence must be worth at least
   float keep_focus = 0;       // KeepProbe::focus
   int keep_standing = 0;      // KeepProbe::standing
   int window = 0;             // tokens that a query sees, its own included; 0: all of the list
+  bool int8 = false;          // K and V in the window are int8, with a scale for each token
+  NumberType list_type() const { return int8 ? NumberType::I8 : type; }
   int64_t most_keys() const { return int64_t{sinks} + keep + carry + segment; }  // in view
 };
 

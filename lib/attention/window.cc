@@ -19,10 +19,11 @@ Window::Window(const AttentionShape &shape, const std::vector<bool> &keeps_keys)
     };
     for (size_t h = 0; h < heads_.size(); ++h) {
       Head &head = heads_[h];
-      head.keys = KeyPanels(shape.type, shape.key_size);
-      head.values = ValuePanels(shape.type, shape.value_size, capacity_);
-      head.keys.use(take(head.keys.bytes(capacity_)));
-      head.values.use(take(head.values.bytes()));
+      head.keys = KeyPanels(shape.list_type(), shape.key_size);
+      head.values = ValuePanels(shape.list_type(), shape.value_size, capacity_);
+      const auto scales = [&] { return reinterpret_cast<float *>(take(shape.int8 ? capacity_ * 4 : 0)); };
+      head.keys.use(take(head.keys.bytes(capacity_)), scales());
+      head.values.use(take(head.values.bytes()), scales());
       head.raw = keeps_keys[h] ? take(shape.segment * key_bytes()) : nullptr;
       head.sink_keys = reinterpret_cast<float *>(take(int64_t{shape.sinks} * shape.key_size * 4));
       head.sink_values = reinterpret_cast<float *>(take(int64_t{shape.sinks} * shape.value_size * 4));
@@ -85,8 +86,8 @@ bool Window::is_finite(const View &view) const {
   };
   bool finite = true;
   visit(view, [&](const char *data, int64_t bytes, NumberType type) {
-    finite &= type == NumberType::F32 ? !exponent_full(data, bytes, uint32_t{0x7f800000})
-                                      : !exponent_full(data, bytes, uint16_t{0x7f80});
+    if (type == NumberType::F32) finite &= !exponent_full(data, bytes, uint32_t{0x7f800000});
+    if (type == NumberType::BF16) finite &= !exponent_full(data, bytes, uint16_t{0x7f80});
   });
   return finite;
 }

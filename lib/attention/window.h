@@ -9,6 +9,14 @@
 
 namespace infini {
 
+// The numbers of a window's rows: of keys before rotation, and of what is in view, unless that is int8.
+struct RowNumbers {
+  RowNumbers(NumberType numbers, bool rounded = false) : type(numbers), int8(rounded) {}
+  bool operator==(const RowNumbers &) const = default;
+  NumberType type;
+  bool int8;
+};
+
 // K and V of one layer. Views are the stream's; append() and close() take them as this layer sees them (View::through).
 // Keys are rotated by their position; those of the open segment are held before rotation too, because the memory takes
 // them without position.
@@ -40,6 +48,9 @@ class Window {
   // Keys [key_size, count] and values [count, value_size] of the list, from index `begin` (a multiple of 64) on.
   Panels keys(int kv_head, int64_t begin, int64_t count) const;
   Panels values(int kv_head, int64_t begin, int64_t count) const;
+  // Where shape.int8: of each of these tokens, by what the numbers of its key, or value, are to be multiplied.
+  const float *key_scales(int kv_head, int64_t begin) const { return heads_[kv_head].keys.scales() + begin; }
+  const float *value_scales(int kv_head, int64_t begin) const { return heads_[kv_head].values.scales() + begin; }
   // The open segment's keys before rotation, f32 [count][key_size], from its token `begin` on.
   void raw_keys(int kv_head, int64_t begin, int64_t count, float *keys) const;
   // Values of the list as f32 panels [value_size / 64][count][64].
@@ -47,11 +58,13 @@ class Window {
 
   // All that `view` uses, in a layout that depends on no kernel: how snapshots hold a window. Per KV head rows of the
   // list's keys, rotated, [keys][key_size], and values [keys][value_size]; keys before rotation of the open segment,
-  // where the head has a memory, and of what is kept, [...][key_size], all of `type`, and zeros to a multiple of 4
-  // bytes; then, in f32, the sinks' keys before rotation and values.
-  int64_t row_bytes(const View &view, NumberType type) const;
-  void to_rows(const View &view, char *to) const;                       // of shape.type
-  void from_rows(const View &view, NumberType type, const char *from);  // into a window that holds nothing yet
+  // where the head has a memory, and of what is kept, [...][key_size], all of one type, and zeros to a multiple of 4
+  // bytes; then, in f32, the sinks' keys before rotation and values. Where the list is int8, its scales come before
+  // all that, in f32: [keys] of the keys, and [keys] of the values.
+  int64_t row_bytes(const View &view, RowNumbers numbers) const;
+  RowNumbers row_numbers() const { return {shape_.type, shape_.int8}; }
+  void to_rows(const View &view, char *to) const;                          // of row_numbers()
+  void from_rows(const View &view, RowNumbers numbers, const char *from);  // into a window that holds nothing yet
 
   bool is_finite(const View &view) const;  // all that `view` uses
 
@@ -61,8 +74,8 @@ class Window {
 
   // Every stretch of memory that `view` uses, in a fixed order: f(data, bytes, type of its numbers). Per KV head: keys
   // in panels of 64 tokens, values [tokens][64] for each 64 of value_size, keys of the open segment before rotation,
-  // the sinks' keys before rotation and values in f32, and kept keys before rotation. This is also how snapshots of
-  // format 1 hold a window.
+  // the sinks' keys before rotation and values in f32, and kept keys before rotation, which is also how snapshots of
+  // format 1 hold a window; then scales, where there are any.
   template <class Visit>
   void visit(const View &view, const Visit &f) {
     each_stretch(view.through(shape_), f);
@@ -101,13 +114,16 @@ template <class Visit>
 void Window::each_stretch(const View &view, const Visit &f) const {
   const int64_t tokens = round_up(view.keys(), kPanel);
   for (const Head &head : heads_) {
-    f(head.keys.data(), head.keys.bytes(tokens), shape_.type);
-    head.values.each_panel(
-        [&](int64_t, int64_t, char *panel) { f(panel, panel_bytes(shape_.type, tokens), shape_.type); });
+    const NumberType list = shape_.list_type();
+    f(head.keys.data(), head.keys.bytes(tokens), list);
+    head.values.each_panel([&](int64_t, int64_t, char *panel) { f(panel, panel_bytes(list, tokens), list); });
     if (head.raw) f(head.raw, view.open() * key_bytes(), shape_.type);
     f(reinterpret_cast<char *>(head.sink_keys), sinks_of(view) * shape_.key_size * 4, NumberType::F32);
     f(reinterpret_cast<char *>(head.sink_values), sinks_of(view) * shape_.value_size * 4, NumberType::F32);
     f(head.kept, view.kept * key_bytes(), shape_.type);
+    if (!shape_.int8) continue;
+    for (float *const scales : {head.keys.scales(), head.values.scales()})
+      f(reinterpret_cast<char *>(scales), tokens * 4, NumberType::F32);
   }
 }
 

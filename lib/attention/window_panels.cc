@@ -6,12 +6,27 @@
 #include "base/limits.h"
 #include "base/number.h"
 #include "kernels/gradients.h"
+#include "kernels/int8_panel.h"
 
 namespace infini {
 namespace {
 
 float load(const float *number) { return *number; }
 float load(const uint16_t *number) { return bf16_to_float(*number); }
+float load(const int8_t *number) { return *number; }
+
+// f(the numbers) of whatever type.
+template <class Function>
+decltype(auto) as_any_numbers(NumberType type, char *data, const Function &f) {
+  if (type == NumberType::I8) return f(reinterpret_cast<int8_t *>(data));
+  return as_numbers(type, data, 0, f);
+}
+
+// n floats as numbers of the type, at `to`; of int8 their scale goes to scales[token].
+void round_to(NumberType type, const float *x, int64_t n, void *to, float *scales, int64_t token) {
+  if (type == NumberType::I8) scales[token] = to_int8(x, n, static_cast<int8_t *>(to));
+  else store(x, n, type, to);
+}
 
 // Where the row of a token begins in a panel of values.
 template <class Number, class Bytes>
@@ -30,23 +45,26 @@ void each_square(int64_t tokens, int64_t cells, const Function &f) {
 }  // namespace
 
 void KeyPanels::put(int64_t token, const float *key) {
-  uint16_t numbers[kMostHeadSize];
+  float numbers[kMostHeadSize];
   const char *row = reinterpret_cast<const char *>(key);
-  if (type_ == NumberType::BF16) narrow(key, size_, numbers), row = reinterpret_cast<const char *>(numbers);
+  if (type_ != NumberType::F32)
+    round_to(type_, key, size_, numbers, scales_, token), row = reinterpret_cast<const char *>(numbers);
   const int64_t whole = row_bytes() / kCell;
   char *const to = cell(token);
   for (int64_t i = 0; i < whole; ++i) std::memcpy(to + i * kCellRow, row + i * kCell, kCell);
-  if (whole < cells()) std::memcpy(to + whole * kCellRow, row + whole * kCell, 2);
+  std::memcpy(to + whole * kCellRow, row + whole * kCell, static_cast<size_t>(row_bytes() % kCell));
 }
 
 void KeyPanels::get(int64_t token, float *key) const {
-  uint16_t numbers[kMostHeadSize];
-  char *const row = type_ == NumberType::F32 ? reinterpret_cast<char *>(key) : reinterpret_cast<char *>(numbers);
+  float numbers[kMostHeadSize];
+  char *const row = reinterpret_cast<char *>(type_ == NumberType::F32 ? key : numbers);
   const int64_t whole = row_bytes() / kCell;
   const char *const from = cell(token);
   for (int64_t i = 0; i < whole; ++i) std::memcpy(row + i * kCell, from + i * kCellRow, kCell);
-  if (whole < cells()) std::memcpy(row + whole * kCell, from + whole * kCellRow, 2);
-  if (type_ == NumberType::BF16) widen(numbers, size_, key);
+  std::memcpy(row + whole * kCell, from + whole * kCellRow, static_cast<size_t>(row_bytes() % kCell));
+  if (type_ == NumberType::BF16) widen(reinterpret_cast<const uint16_t *>(numbers), size_, key);
+  if (type_ == NumberType::I8)
+    for (int64_t i = 0; i < size_; ++i) key[i] = scales_[token] * reinterpret_cast<const int8_t *>(numbers)[i];
 }
 
 void KeyPanels::move(int64_t from, int64_t to, int64_t count) {
@@ -58,6 +76,7 @@ void KeyPanels::move(int64_t from, int64_t to, int64_t count) {
       std::memmove(target + i * kCellRow, source + i * kCellRow, static_cast<size_t>(run * kCell));
     done += run;
   }
+  if (type_ == NumberType::I8) std::copy_n(scales_ + from, count, scales_ + to);  // towards the front
 }
 
 void KeyPanels::to_rows(int64_t tokens, char *rows) const {
@@ -85,26 +104,26 @@ void KeyPanels::from_rows(const char *rows, int64_t tokens) {
 }
 
 void ValuePanels::put(int64_t token, const float *value) {
-  each_panel([&](int64_t first, int64_t count, char *panel) {
-    if (type_ == NumberType::F32) {
-      std::copy_n(value + first, count, row_of<float>(panel, token));
-      return;
-    }
-    uint16_t numbers[kPanel];
-    narrow(value + first, count, numbers);
-    uint16_t *const to = row_of<uint16_t>(panel, token);
-    for (int64_t j = 0; j < count; ++j) to[panel_offset<uint16_t>(0, j)] = numbers[j];
+  float rounded[kMostHeadSize];
+  round_to(type_, value, size_, rounded, scales_, token);
+  as_any_numbers(type_, reinterpret_cast<char *>(rounded), [&]<class Number>(Number *numbers) {
+    each_panel([&](int64_t first, int64_t count, char *panel) {
+      Number *const to = row_of<Number>(panel, token);
+      for (int64_t j = 0; j < count; ++j) to[panel_offset<Number>(0, j)] = numbers[first + j];
+    });
   });
 }
 
 void ValuePanels::get(int64_t token, float *value) const {
-  as_numbers(type_, data_, 0, [&](auto *numbers) {
+  as_any_numbers(type_, data_, [&](auto *numbers) {
     for (int64_t j = 0; j < size_; ++j) value[j] = load(panel_element(numbers, panel_size(capacity_), token, j));
   });
+  if (type_ == NumberType::I8)
+    for (int64_t j = 0; j < size_; ++j) value[j] *= scales_[token];
 }
 
 void ValuePanels::move(int64_t from, int64_t to, int64_t count) {
-  // Tokens of bf16 that are pairs here and there go together.
+  // Tokens that share cells here and there go together.
   const int64_t together = kCell / bytes_of(type_);
   each_panel([&](int64_t, int64_t, char *panel) {
     for (int64_t done = 0; done < count;) {
@@ -114,19 +133,26 @@ void ValuePanels::move(int64_t from, int64_t to, int64_t count) {
                      static_cast<size_t>(panel_bytes(type_, run)));
         done += run;
       } else {
-        uint16_t *const target = row_of<uint16_t>(panel, to + done), *const source =
-                                                                         row_of<uint16_t>(panel, from + done);
-        for (int64_t j = 0; j < kPanel; ++j)
-          target[panel_offset<uint16_t>(0, j)] = source[panel_offset<uint16_t>(0, j)];
+        as_any_numbers(type_, panel, [&]<class Number>(Number *) {
+          Number *const target = row_of<Number>(panel, to + done), *const source = row_of<Number>(panel, from + done);
+          for (int64_t j = 0; j < kPanel; ++j) target[panel_offset<Number>(0, j)] = source[panel_offset<Number>(0, j)];
+        });
         ++done;
       }
     }
   });
+  if (type_ == NumberType::I8) std::copy_n(scales_ + from, count, scales_ + to);
 }
 
 void ValuePanels::to_rows(int64_t tokens, char *rows) const {
   each_panel([&](int64_t first, int64_t count, const char *panel) {
     char *const to = rows + first * bytes_of(type_);
+    if (type_ == NumberType::I8) {
+      for (int64_t t = 0; t < tokens; ++t)
+        for (int64_t j = 0; j < count; ++j)
+          to[t * row_bytes() + j] = row_of<const char>(panel, t)[panel_offset<char>(0, j)];
+      return;
+    }
     if (type_ == NumberType::BF16) {
       unpack_rows(reinterpret_cast<const uint16_t *>(panel), tokens, count, reinterpret_cast<uint16_t *>(to), size_);
       return;
@@ -144,6 +170,12 @@ void ValuePanels::from_rows(const char *rows, int64_t tokens) {
       for (int64_t t = 0; t < tokens; ++t) std::memcpy(row_of<float>(panel, t), from + t * row_bytes(), bytes);
       return;
     }
+    if (type_ == NumberType::I8) {
+      for (int64_t t = 0; t < tokens; ++t)
+        for (int64_t j = 0; j < count; ++j)
+          row_of<char>(panel, t)[panel_offset<char>(0, j)] = from[t * row_bytes() + j];
+      return;
+    }
     uint16_t aligned[kPanel * kPanel];  // rows of a file may lie anywhere
     for (int64_t t = 0; t < tokens; t += kPanel) {
       const int64_t some = std::min<int64_t>(kPanel, tokens - t);
@@ -155,10 +187,11 @@ void ValuePanels::from_rows(const char *rows, int64_t tokens) {
 
 void ValuePanels::to_floats(int64_t begin, int64_t count, float *panels) const {
   each_panel([&](int64_t first, int64_t, char *panel) {
-    as_numbers(type_, panel, 0, [&](auto *numbers) {
+    as_any_numbers(type_, panel, [&](auto *numbers) {
       for (int64_t t = 0; t < count; ++t) {
         float *const to = panel_element(panels, panel_size(count), t, first);
-        for (int64_t j = 0; j < kPanel; ++j) to[j] = load(panel_element(numbers, 0, begin + t, j));
+        const float scale = type_ == NumberType::I8 ? scales_[begin + t] : 1;
+        for (int64_t j = 0; j < kPanel; ++j) to[j] = scale * load(panel_element(numbers, 0, begin + t, j));
       }
     });
   });

@@ -14,7 +14,7 @@ class KeyPanels {
   KeyPanels() = default;
   KeyPanels(NumberType type, int64_t size) : type_(type), size_(size) {}
   int64_t bytes(int64_t tokens) const { return panel_count(tokens) * panel_bytes(type_, rows()); }
-  void use(char *data) { data_ = data; }  // the memory to use
+  void use(char *data, float *scales) { data_ = data, scales_ = scales; }  // the memory to use
   char *data() const { return data_; }
 
   void put(int64_t token, const float *key);
@@ -26,6 +26,7 @@ class KeyPanels {
   void from_rows(const char *rows, int64_t tokens);
   // Those of `count` tokens from `begin`, a multiple of 64, on.
   Panels panels(int64_t begin, int64_t count) const { return {type_, panel(begin), size_, count, panel_size(rows())}; }
+  float *scales() const { return scales_; }  // of int8: one a token
 
  private:
   int64_t rows() const { return padded_k(type_, size_); }
@@ -37,6 +38,7 @@ class KeyPanels {
   NumberType type_ = NumberType::F32;
   int64_t size_ = 0;
   char *data_ = nullptr;
+  float *scales_ = nullptr;
 };
 
 // [tokens, size]: the value of a token is a row of each panel. There is room for `capacity` tokens, a multiple of 64.
@@ -45,7 +47,7 @@ class ValuePanels {
   ValuePanels() = default;
   ValuePanels(NumberType type, int64_t size, int64_t capacity) : type_(type), size_(size), capacity_(capacity) {}
   int64_t bytes() const { return panel_count(size_) * panel_bytes(type_, capacity_); }
-  void use(char *data) { data_ = data; }  // the memory to use: bytes() of it
+  void use(char *data, float *scales) { data_ = data, scales_ = scales; }  // the memory to use: bytes() of it
 
   void put(int64_t token, const float *value);
   void get(int64_t token, float *value) const;
@@ -56,6 +58,7 @@ class ValuePanels {
   Panels panels(int64_t begin, int64_t count) const {
     return {type_, data_ + panel_bytes(type_, begin), count, size_, panel_size(capacity_)};
   }
+  float *scales() const { return scales_; }  // of int8: one a token
   // The same in f32 panels of `count` rows, from any token on.
   void to_floats(int64_t begin, int64_t count, float *panels) const;
   // f(the first columns of a panel, how many, where it lies)
@@ -70,6 +73,7 @@ class ValuePanels {
   NumberType type_ = NumberType::F32;
   int64_t size_ = 0, capacity_ = 0;
   char *data_ = nullptr;
+  float *scales_ = nullptr;
 };
 
 }  // namespace infini

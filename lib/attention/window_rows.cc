@@ -30,22 +30,26 @@ void convert(NumberType from_type, const char *from, NumberType to_type, char *t
 
 // The parts of a KV head's rows, in their order, in bytes.
 struct HeadRows {
-  HeadRows(const AttentionShape &shape, const View &view, bool has_raw, int64_t sinks, NumberType type)
-      : key(int64_t{shape.key_size} * bytes_of(type)), value(int64_t{shape.value_size} * bytes_of(type)),
-        keys(view.keys() * key), values(view.keys() * value), raw(has_raw ? view.open() * key : 0),
-        kept(view.kept * key), gap(round_up(keys + values + raw + kept, 4) - (keys + values + raw + kept)),
+  HeadRows(const AttentionShape &shape, const View &view, bool has_raw, int64_t sinks, RowNumbers numbers)
+      : list(numbers.int8 ? NumberType::I8 : numbers.type), key(int64_t{shape.key_size} * bytes_of(list)),
+        value(int64_t{shape.value_size} * bytes_of(list)), scales(numbers.int8 ? view.keys() * 4 : 0),
+        keys(view.keys() * key), values(view.keys() * value),
+        raw(has_raw ? view.open() * shape.key_size * bytes_of(numbers.type) : 0),
+        kept(view.kept * shape.key_size * bytes_of(numbers.type)),
+        gap(round_up(keys + values + raw + kept, 4) - (keys + values + raw + kept)),
         sink_keys(sinks * shape.key_size * 4), sink_values(sinks * shape.value_size * 4) {}
-  int64_t key, value;  // of one token
-  int64_t keys, values, raw, kept, gap, sink_keys, sink_values;
-  int64_t all() const { return keys + values + raw + kept + gap + sink_keys + sink_values; }
+  NumberType list;                                                       // of keys and values in view
+  int64_t key, value;                                                    // of one token
+  int64_t scales, keys, values, raw, kept, gap, sink_keys, sink_values;  // as many scales of keys as of values
+  int64_t all() const { return 2 * scales + keys + values + raw + kept + gap + sink_keys + sink_values; }
 };
 
 }  // namespace
 
-int64_t Window::row_bytes(const View &asked, NumberType type) const {
+int64_t Window::row_bytes(const View &asked, RowNumbers numbers) const {
   const View view = asked.through(shape_);
   int64_t total = 0;
-  for (const Head &head : heads_) total += HeadRows(shape_, view, head.raw != nullptr, sinks_of(view), type).all();
+  for (const Head &head : heads_) total += HeadRows(shape_, view, head.raw != nullptr, sinks_of(view), numbers).all();
   return total;
 }
 
@@ -56,7 +60,9 @@ void Window::to_rows(const View &asked, char *to) const {
     to += size;
   };
   for (const Head &head : heads_) {
-    const HeadRows rows(shape_, view, head.raw != nullptr, sinks_of(view), shape_.type);
+    const HeadRows rows(shape_, view, head.raw != nullptr, sinks_of(view), row_numbers());
+    copy(head.keys.scales(), rows.scales);
+    copy(head.values.scales(), rows.scales);
     head.keys.to_rows(view.keys(), to);
     head.values.to_rows(view.keys(), to + rows.keys);
     to += rows.keys + rows.values;
@@ -68,11 +74,18 @@ void Window::to_rows(const View &asked, char *to) const {
   }
 }
 
-void Window::from_rows(const View &asked, NumberType type, const char *from) {
+void Window::from_rows(const View &asked, RowNumbers numbers, const char *from) {
   const View view = asked.through(shape_);
+  const NumberType type = numbers.type;
   std::vector<float> row(static_cast<size_t>(std::max(shape_.key_size, shape_.value_size)));
-  const auto floats = [&](const char *numbers, int64_t n) {
-    convert(type, numbers, NumberType::F32, reinterpret_cast<char *>(row.data()), n);
+  const auto floats = [&](const char *data, int64_t n, const char *scales, int64_t token) {
+    if (!numbers.int8) {
+      convert(type, data, NumberType::F32, reinterpret_cast<char *>(row.data()), n);
+      return row.data();
+    }
+    float scale;
+    std::memcpy(&scale, scales + token * 4, sizeof scale);
+    for (int64_t i = 0; i < n; ++i) row[static_cast<size_t>(i)] = scale * static_cast<int8_t>(data[i]);
     return row.data();
   };
   const auto take = [&](NumberType to_type, void *to, int64_t size, NumberType from_type) {
@@ -80,14 +93,20 @@ void Window::from_rows(const View &asked, NumberType type, const char *from) {
     from += size;
   };
   for (Head &head : heads_) {
-    const HeadRows rows(shape_, view, head.raw != nullptr, sinks_of(view), type);
-    if (type == shape_.type) {
+    const HeadRows rows(shape_, view, head.raw != nullptr, sinks_of(view), numbers);
+    const char *const key_scales = from, *const value_scales = from + rows.scales;
+    from += 2 * rows.scales;
+    if (numbers == row_numbers() || (numbers.int8 && shape_.int8)) {
+      if (rows.scales > 0) {
+        std::memcpy(head.keys.scales(), key_scales, static_cast<size_t>(rows.scales));
+        std::memcpy(head.values.scales(), value_scales, static_cast<size_t>(rows.scales));
+      }
       head.keys.from_rows(from, view.keys());
       head.values.from_rows(from + rows.keys, view.keys());
     } else {
       for (int64_t t = 0; t < view.keys(); ++t) {
-        head.keys.put(t, floats(from + t * rows.key, shape_.key_size));
-        head.values.put(t, floats(from + rows.keys + t * rows.value, shape_.value_size));
+        head.keys.put(t, floats(from + t * rows.key, shape_.key_size, key_scales, t));
+        head.values.put(t, floats(from + rows.keys + t * rows.value, shape_.value_size, value_scales, t));
       }
     }
     from += rows.keys + rows.values;

@@ -24,11 +24,13 @@ inline uint16_t float_to_bf16(float value) {
   return static_cast<uint16_t>((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
 }
 
-// Of what products read: rows, panels, and the keys and values of a window.
-enum class NumberType : uint8_t { F32, BF16 };
-constexpr int bytes_of(NumberType type) { return type == NumberType::F32 ? 4 : 2; }
-constexpr const char *name_of(NumberType type) { return type == NumberType::F32 ? "f32" : "bf16"; }
-// f(the numbers from `at` on) of a buffer of the type.
+// Of what products read: rows, panels, and the keys and values of a window, which alone may be I8, with a scale each.
+enum class NumberType : uint8_t { F32, BF16, I8 };
+constexpr int bytes_of(NumberType type) { return type == NumberType::F32 ? 4 : type == NumberType::BF16 ? 2 : 1; }
+constexpr const char *name_of(NumberType type) {
+  return type == NumberType::F32 ? "f32" : type == NumberType::BF16 ? "bf16" : "int8";
+}
+// f(the numbers from `at` on) of a buffer of f32 or bf16.
 template <class Function>
 decltype(auto) as_numbers(NumberType type, void *data, int64_t at, const Function &f) {
   if (type == NumberType::F32) return f(static_cast<float *>(data) + at);

@@ -29,7 +29,8 @@ struct ThreadOptions {
 
 // Opening and creating a model.
 struct ModelOptions : ThreadOptions {
-  std::string weights = "file", compute = "auto", gemm = "auto", memory = "file", update = "file", adapter;
+  std::string weights = "file", compute = "auto", gemm = "auto", memory = "file", update = "file", adapter,
+              window_type = "compute";
   int segment = 0, carry = -1, sinks = -1, keep = -1;
   double adapter_weight = 1;
   template <class Visitor>
@@ -39,6 +40,8 @@ struct ModelOptions : ThreadOptions {
       "quantised when the model is opened, as infini_model_quantize does");
     v("compute", compute, "auto|f32|bf16|int8",
       "number type of products; auto: int8 for weights in blocks, else bf16 where the processor has it");
+    v("window_type", window_type, "compute|int8",
+      "keys and values that local attention sees: numbers as of products, or int8 with a scale a token, half as large");
     v("gemm", gemm, "auto|onednn|openblas|native",
       "library for matrix products; auto: oneDNN, or native below AVX-512");
     ThreadOptions::fields(v);

@@ -9,6 +9,7 @@
 #include "gemm/openblas.h"
 #include "kernels/bf16_dot.h"
 #include "kernels/gradients.h"
+#include "kernels/int8_panel.h"
 
 namespace infini {
 
@@ -46,20 +47,21 @@ void go(ProductWay way) {
 }
 
 // Our own kernel, one thread: columns [begin, end) of C, multiples of 16.
+template <class Number>
 void native_part(const ConstRows &a, int64_t rows, const Panels &b, int64_t begin, int64_t end, float *c, int64_t c_row,
                  bool accumulate) {
-  if (b.type == NumberType::F32) {
-    panel_product(a.f32(), a.stride, 1, static_cast<int>(rows), static_cast<const float *>(b.data), b.stride, b.k,
-                  begin, end, c, c_row, accumulate);
+  const auto *panels = static_cast<const Number *>(b.data);
+  if (a.type == NumberType::F32) {
+    panel_product(a.f32(), a.stride, 1, static_cast<int>(rows), panels, b.stride, b.k, begin, end, c, c_row,
+                  accumulate);
     return;
   }
   // Rows are widened on the stack, as many as share what is read of B, along pieces of k.
   constexpr int64_t kWide = 16384;
   float wide[kWide];
   const int64_t together = product_rows();
-  const auto *panels = static_cast<const uint16_t *>(b.data);
   for (int64_t r = 0; r < rows; r += together) {
-    const int64_t count = std::min(together, rows - r), most = kWide / count / 2 * 2;
+    const int64_t count = std::min(together, rows - r), most = kWide / count / 4 * 4;
     for (int64_t i = 0; i < b.k; i += most) {
       const int64_t depth = std::min(most, b.k - i);
       for (int64_t row = 0; row < count; ++row) widen(a.bf16() + (r + row) * a.stride + i, depth, wide + row * depth);
@@ -67,6 +69,13 @@ void native_part(const ConstRows &a, int64_t rows, const Panels &b, int64_t begi
                     begin, end, c + r * c_row, c_row, accumulate || i > 0);
     }
   }
+}
+void native_part(const ConstRows &a, int64_t rows, const Panels &b, int64_t begin, int64_t end, float *c, int64_t c_row,
+                 bool accumulate) {
+  const auto part = b.type == NumberType::F32    ? native_part<float>
+                    : b.type == NumberType::BF16 ? native_part<uint16_t>
+                                                 : native_part<int8_t>;
+  part(a, rows, b, begin, end, c, c_row, accumulate);
 }
 
 // f(begin, end) for columns of B, which the threads share.
@@ -202,6 +211,7 @@ Gemm::~Gemm() = default;
 
 void Gemm::multiply(const Threads &threads, const ConstRows &a, int64_t rows, const Panels &b, float *c, int64_t c_row,
                     bool accumulate, bool exact) const {
+  if (b.type == NumberType::I8) return native_product(threads, a, rows, b, c, c_row, accumulate);
   const ProductsByRows &ways = choice_.products(b.type, b.k);
   switch (exact || rows <= ways.few_rows ? ways.few : ways.many) {
     case Product::NATIVE: go(ProductWay::NATIVE); return native_product(threads, a, rows, b, c, c_row, accumulate);

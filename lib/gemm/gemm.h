@@ -87,9 +87,9 @@ class Gemm {
   explicit Gemm(GemmLibrary library) : Gemm(choose({.library = library}, Cpu::here())) {}
   ~Gemm();
 
-  // c [rows, n] (+)= a [rows, k] * b; a and b have the same type, c's rows are c_row floats apart and hold
-  // n rounded up to 64 elements. A row of C may depend, in its last bits, on how many rows there are, unless
-  // `exact`: then our own kernel multiplies, whose rows depend on nothing but themselves.
+  // c [rows, n] (+)= a [rows, k] * b; a and b have the same type, or b is int8 (without its scales). c's rows are
+  // c_row floats apart and hold n rounded up to 64 elements. A row of C may depend, in its last bits, on how many rows
+  // there are, unless `exact`: then our own kernel multiplies, whose rows depend on nothing but themselves.
   void multiply(const Threads &threads, const ConstRows &a, int64_t rows, const Panels &b, float *c, int64_t c_row,
                 bool accumulate, bool exact = false) const;
 

@@ -15,6 +15,21 @@
 HWY_BEFORE_NAMESPACE();
 namespace infini {
 namespace HWY_NAMESPACE {
+
+#if HWY_MAX_BYTES >= 64
+int ProductRows() { return product::kMostTogether; }
+#else
+int ProductRows() { return product::kSlicedRows; }
+#endif
+void PanelProductF32(const float *a, int64_t a_row, int64_t a_column, int rows, const float *b, int64_t panel_stride,
+                     int64_t k, int64_t begin, int64_t end, float *c, int64_t c_row, bool accumulate) {
+  product::Product(a, a_row, a_column, rows, b, panel_stride, k, begin, end, c, c_row, accumulate);
+}
+void PanelProductBf16(const float *a, int64_t a_row, int64_t a_column, int rows, const uint16_t *b,
+                      int64_t panel_stride, int64_t k, int64_t begin, int64_t end, float *c, int64_t c_row,
+                      bool accumulate) {
+  product::Product(a, a_row, a_column, rows, b, panel_stride, k, begin, end, c, c_row, accumulate);
+}
 namespace hn = hwy::HWY_NAMESPACE;
 
 // y[i] = f(x1[i], x2[i]) for every i.

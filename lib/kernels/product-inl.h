@@ -86,6 +86,38 @@ HWY_INLINE void Sums(const float *HWY_RESTRICT a, int64_t a_row, int64_t a_colum
   }
 }
 
+// Number j of the four in each 32-bit lane.
+template <int J>
+HWY_INLINE V Quarter(hn::Vec<hn::RebindToSigned<D>> four) {
+  return hn::ConvertTo(D(), hn::ShiftRight<24>(hn::ShiftLeft<24 - 8 * J>(four)));
+}
+
+// The same with B in int8, whose 32-bit lanes hold rows 4i to 4i + 3 of a column.
+template <int STRIDE, int ROWS, int VECTORS, class Later>
+HWY_INLINE void Sums(const float *HWY_RESTRICT a, int64_t a_row, int64_t a_column, const int8_t *HWY_RESTRICT b,
+                     int64_t k, Later ahead, V (&sum)[ROWS][VECTORS]) {
+  const D d;
+  const hn::RebindToSigned<D> di;
+  constexpr int64_t kLanes = hn::MaxLanes(D());
+  for (int64_t i = 0; i < k; i += 4, b += 4 * STRIDE) {
+    Ask(ahead);
+    const auto add = [&]<int J>() HWY_ATTR {
+      if (i + J >= k) return;
+      V column[VECTORS];
+      for (int v = 0; v < VECTORS; ++v)
+        column[v] = Quarter<J>(hn::LoadU(di, reinterpret_cast<const int32_t *>(b) + v * kLanes));
+      for (int r = 0; r < ROWS; ++r) {
+        const V value = hn::Set(d, a[r * a_row + (i + J) * a_column]);
+        for (int v = 0; v < VECTORS; ++v) sum[r][v] = hn::MulAdd(value, column[v], sum[r][v]);
+      }
+    };
+    add.template operator()<0>();
+    add.template operator()<1>();
+    add.template operator()<2>();
+    add.template operator()<3>();
+  }
+}
+
 template <int ROWS, int VECTORS, int STRIDE = 64, class Number, class Later>
 HWY_NOINLINE void Tile(const float *a, int64_t a_row, int64_t a_column, const Number *b, int64_t k, Later ahead,
                        float *c, int64_t c_row, bool accumulate) {
@@ -209,6 +241,19 @@ HWY_INLINE void CopySlice(const float *b, int64_t depth, float *to) {
     for (int v = 0; v < kSliceVectors; ++v) hn::StoreU(hn::LoadU(d, b + v * kLanes), d, to + v * kLanes);
 }
 HWY_INLINE void CopySlice(const uint16_t *b, int64_t depth, float *to) { WidenColumns<kSliceVectors>(b, depth, to); }
+HWY_INLINE void CopySlice(const int8_t *b, int64_t depth, float *to) {
+  constexpr int64_t kLanes = hn::MaxLanes(D()), kRow = kSliceVectors * kLanes;
+  const D d;
+  const hn::RebindToSigned<D> di;
+  for (int64_t i = 0; i < depth; i += 4, b += 256, to += 4 * kRow)
+    for (int v = 0; v < kSliceVectors; ++v) {
+      const auto four = hn::LoadU(di, reinterpret_cast<const int32_t *>(b) + v * kLanes);
+      hn::StoreU(Quarter<0>(four), d, to + v * kLanes);
+      hn::StoreU(Quarter<1>(four), d, to + kRow + v * kLanes);
+      hn::StoreU(Quarter<2>(four), d, to + 2 * kRow + v * kLanes);
+      hn::StoreU(Quarter<3>(four), d, to + 3 * kRow + v * kLanes);
+    }
+}
 
 template <class Number>
 HWY_INLINE void Sliced(const float *a, int64_t a_row, int64_t a_column, int rows, const Number *b, int64_t panel_stride,
@@ -271,21 +316,6 @@ HWY_INLINE void Product(const float *a, int64_t a_row, int64_t a_column, int row
 }
 
 }  // namespace product
-
-#if HWY_MAX_BYTES >= 64
-int ProductRows() { return product::kMostTogether; }
-#else
-int ProductRows() { return product::kSlicedRows; }
-#endif
-void PanelProductF32(const float *a, int64_t a_row, int64_t a_column, int rows, const float *b, int64_t panel_stride,
-                     int64_t k, int64_t begin, int64_t end, float *c, int64_t c_row, bool accumulate) {
-  product::Product(a, a_row, a_column, rows, b, panel_stride, k, begin, end, c, c_row, accumulate);
-}
-void PanelProductBf16(const float *a, int64_t a_row, int64_t a_column, int rows, const uint16_t *b,
-                      int64_t panel_stride, int64_t k, int64_t begin, int64_t end, float *c, int64_t c_row,
-                      bool accumulate) {
-  product::Product(a, a_row, a_column, rows, b, panel_stride, k, begin, end, c, c_row, accumulate);
-}
 
 }  // namespace HWY_NAMESPACE
 }  // namespace infini

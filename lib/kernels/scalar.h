@@ -21,6 +21,9 @@ inline float panel_element(const float *b, int64_t panel_stride, int64_t i, int6
 inline float panel_element(const uint16_t *b, int64_t panel_stride, int64_t i, int64_t j) {
   return bf16_to_float(b[j / kPanel * panel_stride + i / 2 * (2 * kPanel) + j % kPanel * 2 + i % 2]);
 }
+inline float panel_element(const int8_t *b, int64_t panel_stride, int64_t i, int64_t j) {
+  return b[j / kPanel * panel_stride + i / 4 * (4 * kPanel) + j % kPanel * 4 + i % 4];
+}
 
 template <class Number>
 void panel_product(const float *a, int64_t a_row, int64_t a_column, int rows, const Number *b, int64_t panel_stride,

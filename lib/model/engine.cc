@@ -33,10 +33,10 @@ std::vector<std::span<std::byte>> panels_of(std::vector<LayerState> &layers, con
   return parts;
 }
 // Where each layer's rows begin, and where they all end.
-std::vector<int64_t> row_offsets(const Point &point, NumberType type) {
+std::vector<int64_t> row_offsets(const Point &point, RowNumbers numbers) {
   std::vector<int64_t> offsets{0};
   for (const LayerState &layer : layers_of(point))
-    offsets.push_back(offsets.back() + layer.window.row_bytes(point.view, type));
+    offsets.push_back(offsets.back() + layer.window.row_bytes(point.view, numbers));
   return offsets;
 }
 using Saved = std::vector<std::span<const std::byte>>;
@@ -48,12 +48,12 @@ Engine::Engine(const Model &model) : model_(model), workspace_(std::make_unique<
 Engine::~Engine() = default;
 
 State Engine::make_state(int checkpoints) const {
-  return {model_.config(), std::make_unique<HostLayers>(model_, number_type()), checkpoints};
+  return {model_.config(), std::make_unique<HostLayers>(model_, row_numbers()), checkpoints};
 }
 
 Checkpoint Engine::make_checkpoint() const {
   Checkpoint checkpoint;
-  checkpoint.layers = std::make_unique<HostLayers>(model_, number_type());
+  checkpoint.layers = std::make_unique<HostLayers>(model_, row_numbers());
   checkpoint.hidden.resize(static_cast<size_t>(model_.config().width));
   return checkpoint;
 }
@@ -81,6 +81,7 @@ void Engine::merge(const Threads &threads, State &state, const State &other, dou
 int64_t Engine::bytes() const { return workspace_->bytes(); }
 
 NumberType Engine::number_type() const { return model_.rules().choice.floats; }
+RowNumbers Engine::row_numbers() const { return {number_type(), model_.rules().attention.shape.int8}; }
 
 SnapshotSection Engine::memory_section(const Point &point) const { return {"", memory_bytes<Saved>(layers_of(point))}; }
 
@@ -93,7 +94,7 @@ bool Engine::read_memory(Point &point, const ReadSection &read) const {
 }
 
 SnapshotSection Engine::window_section(const Point &point) const {
-  const std::vector<int64_t> offsets = row_offsets(point, number_type());
+  const std::vector<int64_t> offsets = row_offsets(point, row_numbers());
   // A layer at a time: its rows are written while they are in the processor's cache, and made where those of the layer
   // before were. On one thread: memory and the file are what takes the time.
   const auto make = [&point, offsets](const auto &take) {
@@ -109,11 +110,11 @@ SnapshotSection Engine::window_section(const Point &point) const {
   return {"", {}, static_cast<uint64_t>(offsets.back()), make};
 }
 
-uint64_t Engine::window_bytes(const Point &point, NumberType stored) const {
+uint64_t Engine::window_bytes(const Point &point, RowNumbers stored) const {
   return static_cast<uint64_t>(row_offsets(point, stored).back());
 }
 
-bool Engine::read_window(const Threads &threads, Point &point, NumberType stored,
+bool Engine::read_window(const Threads &threads, Point &point, RowNumbers stored,
                          std::span<const std::byte> section) const {
   const std::vector<int64_t> offsets = row_offsets(point, stored);
   const char *rows = reinterpret_cast<const char *>(section.data());
@@ -130,7 +131,7 @@ bool Engine::read_window(const Threads &threads, Point &point, NumberType stored
 }
 
 bool Engine::read_window_1(Point &point, NumberType stored, const ReadSection &read) const {
-  const bool same = stored == number_type();
+  const bool same = RowNumbers(stored) == row_numbers();
   std::vector<LayerState> &layers = layers_of(point), other;
   if (!same) other = std::move(HostLayers(model_, stored).list);
   for (LayerState &layer : layers) layer.window.prepare(point.view);

@@ -84,13 +84,14 @@ class Engine {
   // The sections of a snapshot that hold what lies in layers; stream/snapshot.cc says what is in them, and names them.
   // They refer to the point or state, which must live as long. What reads returns whether all numbers are finite;
   // `stored` is the type of the snapshot's numbers, and point.view must be set before.
-  NumberType number_type() const;  // of windows and of what is kept
+  NumberType number_type() const;  // of what is kept, and of windows
+  RowNumbers row_numbers() const;  // of windows, which may be int8
   SnapshotSection memory_section(const Point &point) const;
   bool read_memory(Point &point, const ReadSection &read) const;
   SnapshotSection window_section(const Point &point) const;
   // The point's windows must hold nothing yet. The section has window_bytes(); read_window_1 reads one of format 1.
-  uint64_t window_bytes(const Point &point, NumberType stored) const;
-  bool read_window(const Threads &threads, Point &point, NumberType stored, std::span<const std::byte> section) const;
+  uint64_t window_bytes(const Point &point, RowNumbers stored) const;
+  bool read_window(const Threads &threads, Point &point, RowNumbers stored, std::span<const std::byte> section) const;
   bool read_window_1(Point &point, NumberType stored, const ReadSection &read) const;
   // The sentences of a state that has an empty window, and into such a state as many as fit its budget.
   SnapshotSection kept_section(const State &state) const;

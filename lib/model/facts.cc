@@ -99,6 +99,7 @@ JsonObject facts(const Model &model) {
       .add("sinks", memory.sinks)
       .add("keep", memory.keep)
       .add("window", config.window())
+      .add("window_type", name_of(model.rules().attention.shape.list_type()))
       .add("update", memory.kind->name())
       .add("first_segment", first_segment_name(memory.first_segment_gated))
       .add("epsilon", tidy(memory.epsilon));

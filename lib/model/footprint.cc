@@ -34,10 +34,12 @@ JsonObject footprint(const Model &model, int64_t tokens) {
   JsonObject json = footprint(
       {c.layers, c.heads, c.kv_heads, c.key_size, c.value_size, c.width, c.memory.segment, value_bytes, with_memory},
       tokens);
+  const AttentionShape &shape = model.rules().attention.shape;
+  const int64_t scales = shape.int8 ? 2 * sizeof(float) : 0,  // of int8
+      token_bytes = c.kv_heads * ((c.key_size + c.value_size) * bytes_of(shape.list_type()) + scales);
   int64_t window = 0;  // layers may have windows of their own
   for (size_t layer = 0; layer < c.plans.size(); ++layer)
-    window += std::min(tokens, model.rules().of(layer).shape.most_keys()) * (c.key_size + c.value_size) * c.kv_heads *
-              value_bytes;
+    window += std::min(tokens, model.rules().of(layer).shape.most_keys()) * token_bytes;
   return json.add("window_bytes", window);
 }
 

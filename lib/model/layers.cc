@@ -4,12 +4,13 @@
 
 namespace infini {
 
-HostLayers::HostLayers(const Model &model, NumberType type) {
+HostLayers::HostLayers(const Model &model, RowNumbers numbers) {
   const std::vector<LayerWeights> &weights = model.weights().layers;
   list.reserve(weights.size());
   for (size_t l = 0; l < weights.size(); ++l) {
     AttentionRules rules = model.rules().of(l);
-    rules.shape.type = type;
+    rules.shape.type = numbers.type;
+    rules.shape.int8 = numbers.int8;
     list.emplace_back(rules, weights[l].gate_weight.data());
   }
 }

@@ -12,7 +12,7 @@ namespace infini {
 
 struct HostLayers final : Layers {
   // Of windows that hold nothing yet, of the type.
-  HostLayers(const Model &model, NumberType type);
+  HostLayers(const Model &model, RowNumbers numbers);
   HostLayers() = default;  // without a layer
 
   std::unique_ptr<Layers> copy(const View &view) const override;

@@ -45,10 +45,11 @@ Rope make_rope(const Gguf &gguf, const Config &config, const RopeConfig &c) {
 }
 
 AttentionRules make_rules(const Config &config, const LayerPlan &plan, const std::vector<Rope> &ropes,
-                          NumberType numbers) {
+                          RowNumbers numbers) {
   const MemoryConfig &memory = config.memory;
   AttentionRules rules;
-  rules.shape = {config, memory.segment, memory.carry, memory.sinks, numbers, memory.keep};
+  rules.shape = {config, memory.segment, memory.carry, memory.sinks, numbers.type, memory.keep};
+  rules.shape.int8 = numbers.int8;
   rules.shape.keep_least = memory.probe.least;
   if (!memory.probe.bias.empty()) {
     rules.shape.keep_focus = memory.probe.focus;
@@ -75,7 +76,8 @@ Rules::Rules(const Gguf &gguf, const Config &config, const ModelOptions &options
   if (asked.compute == Compute::BF16 && choice.no_bf16)
     log(LogLevel::WARNING, cat("compute falls back from bf16 to f32: ", choice.no_bf16));
   for (const RopeConfig &rope : config.ropes) ropes.push_back(make_rope(gguf, config, rope));
-  attention = make_rules(config, LayerPlan{}, ropes, choice.floats);
+  const RowNumbers numbers(choice.floats, options.window_type == "int8");
+  attention = make_rules(config, LayerPlan{}, ropes, numbers);
   std::vector<LayerPlan> plans;  // of each kind
   for (const LayerPlan &plan : config.plans) {
     const auto alike = std::find_if(plans.begin(), plans.end(), [&](const LayerPlan &p) {
@@ -83,7 +85,7 @@ Rules::Rules(const Gguf &gguf, const Config &config, const ModelOptions &options
              std::tie(plan.window, plan.rotation, plan.scale, plan.soft_cap);
     });
     kind_.push_back(static_cast<size_t>(alike - plans.begin()));
-    if (alike == plans.end()) plans.push_back(plan), kinds.push_back(make_rules(config, plan, ropes, choice.floats));
+    if (alike == plans.end()) plans.push_back(plan), kinds.push_back(make_rules(config, plan, ropes, numbers));
   }
 }
 

@@ -2,8 +2,8 @@
 //
 //   memory    of each layer's KV heads that have a memory: M [key_size][value_size], z [key_size], and what rounding
 //             left of these sums, M and z again; f32
-//   window    of each layer, as to_rows() of attention/window.h lays it out, of the header's `compute` type; in format
-//             1 as visit() does
+//   window    of each layer, as to_rows() of attention/window.h lays it out, of the header's `compute` type, or with
+//             int8, where the header has `window`: "int8"; in format 1 as visit() does
 //   kept, surprise, ends   where sentences are kept: {begin i64, tokens i32, worth f32} of each; of the last tokens
 //             that were read: what each is worth, f32, and whether a sentence ends there, u8
 //   hidden    f32 [width]: the last token's normed output, from which the last logits follow bit for bit
@@ -110,6 +110,7 @@ void Session::with_image(SnapshotKind kind, const Labels &labels,
       .add("model", JsonObject().add("name", model_->config().name).add("fingerprint", model_->fingerprint()))
       .add("shape", snapshot_shape(*model_, whole))
       .add("compute", name_of(impl_->engine.number_type()));
+  if (whole && impl_->engine.row_numbers().int8) header.add("window", "int8");
   if (!whole) {
     const ThreadScope threads(model_->threads(), impl_->settings.threads);
     const State closed = emptied(threads, *model_, state);

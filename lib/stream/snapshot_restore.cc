@@ -16,12 +16,19 @@ constexpr int64_t kMostPosition = int64_t{1} << 60;
 
 // --- the header
 
-// The number type of the windows.
+// The number type of what is kept, and of windows that are not int8.
 NumberType read_compute(const json &header, const SnapshotView &file) {
   const auto compute = member<std::string>(header, "compute", file.name());
   if (compute != "f32" && compute != "bf16")
     fail(Status::FORMAT, file.name(), ": compute '", compute, "' is not known");
   return compute == "f32" ? NumberType::F32 : NumberType::BF16;
+}
+
+RowNumbers read_row_numbers(const json &header, const SnapshotView &file) {
+  const bool rounded = header.contains("window");
+  if (rounded && (header["window"] != "int8" || file.version() == 1))
+    fail(Status::FORMAT, file.name(), ": window ", text_of(header["window"]), " is not known");
+  return {read_compute(header, file), rounded};
 }
 
 // The four numbers of a random generator.
@@ -107,13 +114,13 @@ void require_finite(bool finite, const SnapshotView &file, const std::string &se
   if (!finite) fail(Status::FORMAT, file.name(), ": section '", section, "' holds numbers that are not finite");
 }
 
-// Reads memories, windows (also those of a session that computed in the other number type) and the last output.
+// Reads memories, windows (also those of a session that held other numbers) and the last output.
 void read_point(const Threads &threads, const SnapshotView &file, const std::string &prefix, const Engine &engine,
-                NumberType stored, Point &point) {
+                RowNumbers stored, Point &point) {
   const std::string memory = prefix + "memory", window = prefix + "window", hidden = prefix + "hidden";
   require_finite(engine.read_memory(point, section_of(file, memory)), file, memory);
   if (file.version() == 1) {
-    require_finite(engine.read_window_1(point, stored, section_of(file, window)), file, window);
+    require_finite(engine.read_window_1(point, stored.type, section_of(file, window)), file, window);
   } else {
     Buffer<std::byte> space;
     const auto rows = file.view(window, engine.window_bytes(point, stored), space);
@@ -213,7 +220,7 @@ void read_memory_alone(const SnapshotView &file, const json &header, const Model
 
 // The newest checkpoints, as many as the session keeps.
 void read_checkpoints(const Threads &threads, const SnapshotView &file, const json &header, const MemoryConfig &memory,
-                      const Engine &engine, NumberType stored, State &state) {
+                      const Engine &engine, RowNumbers stored, State &state) {
   state.checkpoints.clear();
   const json &checkpoints = member(header, "checkpoints", file.name());
   if (!checkpoints.is_array() || checkpoints.size() > kMostCheckpoints)
@@ -325,7 +332,7 @@ void Session::restore(std::span<const std::byte> bytes, const std::string &name,
     moved();
     return;
   }
-  const NumberType stored = read_compute(header, file);
+  const RowNumbers stored = read_row_numbers(header, file);
   const int vocabulary = model_->config().vocabulary;
   try {
     fresh->apply(*model_, complete_options(impl_->given, member(header, "options", file.name()), file));

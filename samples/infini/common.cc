@@ -34,7 +34,8 @@ void ModelArguments::add(CLI::App &command) {
 }
 
 void ModelArguments::add_session_flags(CLI::App &command) {
-  flags.add(command, {"threads", "weights", "compute", "gemm", "chunk", "deterministic"}, "How it is computed");
+  flags.add(command, {"threads", "weights", "compute", "window_type", "gemm", "chunk", "deterministic"},
+            "How it is computed");
   flags.add(command, {"memory", "update", "segment", "carry", "sinks", "keep"}, "The memory");
   flags.add(command, {"adapter", "adapter_weight"}, "An adapter");
 }

@@ -182,7 +182,8 @@ void add_snapshot(CLI::App &app) {
       ->type_name("FILE...");
   command->add_option("--model", arguments->model, "the model of all these")->type_name("FILE");
   command->add_option("--out", arguments->out, "what comes of it, of the first snapshot's kind")->type_name("FILE");
-  arguments->flags.add(*command, {"memory", "update", "segment", "carry", "sinks", "keep", "threads", "compute"},
+  arguments->flags.add(*command,
+                       {"memory", "update", "segment", "carry", "sinks", "keep", "threads", "compute", "window_type"},
                        "The model");
   command->footer(
       "position counts all tokens of the stream, memory_tokens those that were folded into the memory, "

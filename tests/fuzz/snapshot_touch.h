@@ -14,7 +14,7 @@
 
 namespace fuzz {
 
-inline std::shared_ptr<const infini::Model> snapshot_model() {
+inline std::shared_ptr<const infini::Model> snapshot_model(const char *window_type = "compute") {
   infini::CreateConfig config;
   config.layers = 2, config.width = 16, config.heads = 2, config.kv_heads = 1, config.hidden = 16,
   config.vocabulary = 40;
@@ -22,6 +22,7 @@ inline std::shared_ptr<const infini::Model> snapshot_model() {
   infini::Options options;
   options.set("compute", std::string("f32"));
   options.set("threads", int64_t{1});
+  options.set("window_type", std::string(window_type));
   return infini::Model::create(config, options);
 }
 
@@ -35,8 +36,8 @@ inline infini::Options snapshot_options() {
 }
 
 // A good snapshot after `tokens` tokens.
-inline std::string snapshot_bytes(int tokens, int level, infini::Session::SnapshotKind kind) {
-  infini::Session session(snapshot_model(), snapshot_options());
+inline std::string snapshot_bytes(int tokens, int level, infini::Session::SnapshotKind kind, const char *window_type) {
+  infini::Session session(snapshot_model(window_type), snapshot_options());
   infini::Options options;
   options.set("compress", int64_t{level});
   session.set_options(options);

@@ -9,7 +9,7 @@
 
 #include "architectures.h"
 #include "model/layers.h"
-#include "stream/session.h"
+#include "sessions.h"
 
 using namespace infini;
 using test::kArchitectures;
@@ -28,16 +28,14 @@ std::vector<int32_t> golden_tokens() {
 
 using Values = std::vector<std::pair<const char *, OptionValue>>;
 
-Options options_of(const Values &values) {
-  Options options;
+Options options_of(const Values &values, Options options = {}) {
   for (const auto &[name, value] : values)
     std::visit([&, option = name](const auto &v) { options.set(option, v); }, value);
   return options;
 }
 
-std::shared_ptr<const Model> open(const std::string &architecture, const std::string &compute, Values values) {
-  values.push_back({"compute", compute});
-  return Model::open(file_of(architecture + ".gguf"), options_of(values));
+std::shared_ptr<const Model> open(const std::string &architecture, const std::string &compute, const Values &values) {
+  return Model::open(file_of(architecture + ".gguf"), options_of(values, test::computing(compute)));
 }
 
 // With memories that are read from the first segment on, and layers' windows that reach across several.
@@ -58,7 +56,7 @@ std::vector<float> last_logits(Session &session) {
 
 void each(const std::function<void(const std::string &architecture, const std::string &compute)> &f) {
   for (const std::string architecture : kArchitectures)
-    for (const char *compute : {"f32", "bf16"}) {
+    for (const char *compute : {"f32", "bf16", "bf16/int8"}) {
       CAPTURE(architecture);
       CAPTURE(compute);
       f(architecture, compute);

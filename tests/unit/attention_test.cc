@@ -26,6 +26,7 @@ struct Case {
   float focus = 0;
   bool gated = true;
   int standing = 0;
+  bool int8 = false;
 };
 
 const Threads kAlone;
@@ -35,6 +36,7 @@ AttentionRules rules_of(const Case &c) {
   rules.shape = {{c.heads, c.kv_heads, c.key_size, c.value_size}, c.segment, c.carry, c.sinks, c.type, c.keep};
   rules.shape.keep_focus = c.focus;
   rules.shape.keep_standing = c.standing;
+  rules.shape.int8 = c.int8;
   rules.rope.dimensions = c.key_size;
   for (int i = 0; i < c.key_size / 2; ++i) rules.rope.frequency.push_back(std::pow(10000.0, -2.0 * i / c.key_size));
   rules.memory = find_memory_kind(c.kind);
@@ -195,13 +197,25 @@ TEST_CASE("attention over many segments equals the equations, whatever the memor
       }
       c.type = NumberType::BF16;
       CHECK(test::relative_difference(Layer(c).feed(stream, 0, c.tokens, 1000), expected) < 0.1);
+      c.int8 = true;
+      for (const int64_t cut : {1000, 1, 5}) {
+        c.type = NumberType::BF16;
+        CHECK(test::relative_difference(Layer(c).feed(stream, 0, c.tokens, cut), expected) < 0.25);
+        c.type = NumberType::F32;
+        CHECK(test::relative_difference(Layer(c).feed(stream, 0, c.tokens, cut), expected) < 0.25);
+      }
+      CHECK(test::relative_difference(Layer(c).feed(stream, 0, c.tokens, 5), Layer(c).feed(stream, 0, c.tokens, 1000)) <
+            1e-5);
     }
   }
 }
 
 TEST_CASE("exact attention has the same bits for every cut") {
-  for (const NumberType type : {NumberType::F32, NumberType::BF16}) {
-    const Case c{.segment = 200, .carry = 300, .sinks = 4, .kind = "delta", .tokens = 900, .type = type};
+  for (const auto &[type, int8] : {std::pair{NumberType::F32, false},
+                                   {NumberType::BF16, false},
+                                   {NumberType::F32, true},
+                                   {NumberType::BF16, true}}) {
+    const Case c{.segment = 200, .carry = 300, .sinks = 4, .kind = "delta", .tokens = 900, .type = type, .int8 = int8};
     const Stream stream(c, 8);
     const std::vector<float> whole = Layer(c).feed(stream, 0, c.tokens, 1000, true);
     for (const int64_t cut : {1, 7, 64}) CHECK(Layer(c).feed(stream, 0, c.tokens, cut, true) == whole);
@@ -278,6 +292,9 @@ TEST_CASE(
       Case narrow = c;
       narrow.type = NumberType::BF16;
       CHECK(test::relative_difference(read(narrow, *threads, 7, false), expected) < 0.15);  // sharper by the focus
+      narrow.int8 = true;
+      CHECK(test::relative_difference(read(narrow, *threads, 7, false), expected) < 0.4);
+      CHECK(read(narrow, *threads, 7, true) == read(narrow, *threads, 60, true));
       CHECK((eager.items_of_others() > shared) == (threads->count() > 1));
     }
   }
@@ -364,6 +381,42 @@ TEST_CASE("closing an empty segment changes nothing") {
   layer.close();
   CHECK(layer.state.memory[0].matrix(3, 3) == before);
   CHECK(layer.view.memory_tokens == view.memory_tokens);
+}
+
+TEST_CASE("rows of int8 make the same window, and nearly the same of other numbers") {
+  for (const auto &[key_size, value_size, tokens] :
+       {std::array{16, 16, 9}, {7, 70, 131}, {64, 128, 64}, {65, 3, 130}}) {
+    Case c{
+        .key_size = 2 * ((key_size + 1) / 2), .value_size = value_size, .segment = 400, .tokens = tokens, .int8 = true};
+    const Stream stream(c, 21);
+    Layer layer(c);
+    layer.feed(stream, 0, tokens, 50);
+    const Window &window = layer.state.window;
+    const auto rows_of = [&](const Window &of) {
+      std::vector<char> rows(static_cast<size_t>(of.row_bytes(layer.view, of.row_numbers())));
+      of.to_rows(layer.view, rows.data());
+      return rows;
+    };
+    const std::vector<char> rows = rows_of(window);
+    Layer again(c);
+    again.state.window.from_rows(layer.view, window.row_numbers(), rows.data());
+    again.view = layer.view;
+    CHECK(rows_of(again.state.window) == rows);
+    CHECK(again.state.window.is_finite(layer.view));
+    c.int8 = false;
+    Layer floats(c);
+    floats.state.window.from_rows(layer.view, window.row_numbers(), rows.data());
+    CHECK(floats.state.window.row_bytes(layer.view, NumberType::F32) > static_cast<int64_t>(rows.size()));
+    c.int8 = true;
+    Layer back(c);
+    back.state.window.from_rows(layer.view, NumberType::F32, rows_of(floats.state.window).data());
+    std::vector<float> before(kPanel * 4), after(kPanel * 4);
+    window.raw_values(0, 0, 1, before.data());
+    back.state.window.raw_values(0, 0, 1, after.data());
+    CHECK(test::relative_difference(after, before) < 1e-6);
+    floats.state.window.raw_values(0, 0, 1, after.data());
+    CHECK(after == before);
+  }
 }
 
 TEST_CASE("a window's rows make the same window, of any sizes and number type, and nearly the same of the other type") {

@@ -9,6 +9,7 @@
 #include "instruction_sets.h"
 #include "kernels/bf16_dot.h"
 #include "kernels/cpu.h"
+#include "kernels/int8_panel.h"
 #include "kernels/scalar.h"
 
 using namespace infini;
@@ -81,6 +82,8 @@ TEST_CASE("a product with panels equals its reference for every number of rows, 
           const std::vector<float> b = random_floats(random, panels * stride);
           std::vector<uint16_t> b16(b.size());
           for (size_t i = 0; i < b.size(); ++i) b16[i] = float_to_bf16(b[i]);
+          std::vector<int8_t> b8(b.size());
+          for (int8_t &x : b8) x = static_cast<int8_t>(static_cast<int>(random.next() % 255) - 127);
           for (int64_t i = k; i < padded; ++i)  // padding below the last row is zero
             for (int64_t j = 0; j < panels * 64; ++j)
               b16[static_cast<size_t>(j / 64 * stride + i / 2 * 128 + j % 64 * 2 + i % 2)] = 0;
@@ -97,6 +100,10 @@ TEST_CASE("a product with panels equals its reference for every number of rows, 
             actual = expected = before;
             panel_product(a.data(), k, 1, rows, b16.data(), stride, k, 0, n, actual.data(), row, accumulate);
             scalar::panel_product(a.data(), k, 1, rows, b16.data(), stride, k, 0, n, expected.data(), row, accumulate);
+            REQUIRE(relative_to_largest(actual, expected) < kF32);
+            actual = expected = before;
+            panel_product(a.data(), k, 1, rows, b8.data(), stride, k, 0, n, actual.data(), row, accumulate);
+            scalar::panel_product(a.data(), k, 1, rows, b8.data(), stride, k, 0, n, expected.data(), row, accumulate);
             REQUIRE(relative_to_largest(actual, expected) < kF32);
           }
         }
@@ -138,6 +145,8 @@ TEST_CASE("a row of a product depends neither on its neighbours nor on the part 
     const std::vector<float> b32 = random_floats(random, 2 * stride);
     std::vector<uint16_t> b16;
     for (const float value : b32) b16.push_back(float_to_bf16(value));
+    std::vector<int8_t> b8;
+    for (const float value : b32) b8.push_back(static_cast<int8_t>(value * 40));
     const auto same = [&](const std::vector<float> &a, int rows, const auto &b) {
       std::vector<float> all(static_cast<size_t>(rows * row)), one(all.size());
       for (const auto &[begin, end] : {std::pair{0, 16}, {16, 48}, {48, 128}})
@@ -151,6 +160,7 @@ TEST_CASE("a row of a product depends neither on its neighbours nor on the part 
       const std::vector<float> a = random_floats(random, rows * k);
       CHECK(same(a, rows, b32));
       CHECK(same(a, rows, b16));
+      CHECK(same(a, rows, b8));
     }
   });
 }
@@ -233,6 +243,47 @@ TEST_CASE("a panel is widened to the same numbers") {
       for (int64_t i = 0; i < k; ++i)
         for (int64_t j = 0; j < kPanel; ++j)
           REQUIRE(wide[static_cast<size_t>(i * kPanel + j)] == scalar::panel_element(panel.data(), 0, i, j));
+    }
+  });
+}
+
+TEST_CASE("numbers are rounded to int8 with a scale, and widened from panels of them by columns or rows") {
+  on_every_instruction_set([] {
+    Random random(9);
+    for (const int64_t n : {1, 2, 3, 7, 16, 31, 64, 80, 128}) {
+      const std::vector<float> x = random_floats(random, n);
+      std::vector<int8_t> rounded(static_cast<size_t>(n) + 1, 99);
+      float largest = 0;
+      for (const float number : x) largest = std::max(largest, std::abs(number));
+      const float scale = to_int8(x.data(), n, rounded.data());
+      CHECK(scale == largest / 127);
+      CHECK(rounded.back() == 99);
+      for (size_t i = 0; i < x.size(); ++i)
+        CHECK(std::abs(static_cast<float>(rounded[i]) * scale - x[i]) < 0.501f * scale);
+    }
+    std::vector<int8_t> rounded(3, 1);
+    CHECK(to_int8(std::vector<float>{0, -0.0f, 0}.data(), 3, rounded.data()) == 0);
+    CHECK(rounded == std::vector<int8_t>{0, 0, 0});
+    CHECK(std::isfinite(to_int8(std::vector<float>{1e-42f, 0, 0}.data(), 3, rounded.data())));
+    for (const float wrong : {NAN, INFINITY, -INFINITY})
+      CHECK(std::isnan(to_int8(std::vector<float>{1, wrong, 2}.data(), 3, rounded.data())));
+    for (const int64_t k : {1, 4, 7, 64}) {
+      std::vector<int8_t> panel(static_cast<size_t>((k + 3) / 4 * 4 * kPanel));
+      for (int8_t &number : panel) number = static_cast<int8_t>(static_cast<int>(random.next() % 255) - 127);
+      const std::vector<float> scales = random_floats(random, std::max<int64_t>(k, kPanel));
+      for (const ScaleOf of : {ScaleOf::COLUMN, ScaleOf::ROW}) {
+        std::vector<float> wide(panel.size());
+        std::vector<uint16_t> wide16(panel.size());
+        widen_panel(panel.data(), k, of, scales.data(), wide.data());
+        widen_panel(panel.data(), k, of, scales.data(), wide16.data());
+        for (int64_t i = 0; i < k; ++i)
+          for (int64_t j = 0; j < kPanel; ++j) {
+            const float number = scalar::panel_element(panel.data(), 0, i, j) *
+                                 scales[static_cast<size_t>(of == ScaleOf::COLUMN ? j : i)];
+            REQUIRE(scalar::panel_element(wide.data(), 0, i, j) == number);
+            REQUIRE(scalar::panel_element(wide16.data(), 0, i, j) == bf16_to_float(float_to_bf16(number)));
+          }
+      }
     }
   });
 }

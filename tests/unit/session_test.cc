@@ -8,10 +8,14 @@
 #include <nlohmann/json.hpp>
 #include <cstdio>
 #include <cstring>
+#include <map>
 #include <set>
 
+#include "base/json.h"
 #include "base/random.h"
 #include "base/testing.h"
+#include "model/facts.h"
+#include "model/footprint.h"
 #include "sessions.h"
 
 using namespace infini;
@@ -77,9 +81,9 @@ TEST_CASE("the same calls give the same bits") {
 
 TEST_CASE("any cut gives the same logits within the rounding bound") {
   for (const char *update : {"linear", "delta"}) {
-    for (const char *compute : {"f32", "bf16"}) {
+    for (const char *compute : {"f32", "bf16", "f32/int8", "bf16/int8"}) {
       const double bound = compute == std::string("f32") ? 2e-5 : 0.1;
-      const auto model = Model::create(small_config(update), options_of({{"compute", std::string(compute)}}));
+      const auto model = Model::create(small_config(update), test::computing(compute));
       const auto tokens = random_tokens(300, 200, 2);
       Session whole(model, {});
       const auto expected = all_logits(whole, tokens, {1000000});
@@ -93,8 +97,8 @@ TEST_CASE("any cut gives the same logits within the rounding bound") {
 
 TEST_CASE("option deterministic: any cut gives the same bits, on any number of threads") {
   const EagerThreads eager;
-  for (const char *compute : {"f32", "bf16"}) {
-    const auto model = Model::create(small_config("delta"), options_of({{"compute", std::string(compute)}}));
+  for (const char *compute : {"f32", "bf16", "f32/int8", "bf16/int8"}) {
+    const auto model = Model::create(small_config("delta"), test::computing(compute));
     const auto tokens = random_tokens(300, 200, 3);
     Session whole(model, options_of({{"deterministic", int64_t{1}}}));
     const auto expected = all_logits(whole, tokens, {1000000});
@@ -364,6 +368,26 @@ TEST_CASE("penalties count tokens of the longest window") {
 TEST_CASE("biases of one token add up, to a number") {
   CHECK(parse_logit_bias("3:1,1:2,3:0.5", 4) == std::vector<std::pair<int32_t, float>>{{1, 2.0f}, {3, 1.5f}});
   CHECK_THROWS_WITH_AS(parse_logit_bias("3:3e38,3:3e38", 4), doctest::Contains("a sum of inf"), Error);
+}
+
+TEST_CASE("a window of int8 holds what it says, a quarter of f32 and half of bf16, and its logits are near") {
+  const auto tokens = random_tokens(300, 200, 6);
+  std::map<std::string, int64_t> bytes;
+  std::vector<float> expected;
+  for (const std::string how : {"f32", "bf16", "f32/int8", "bf16/int8"}) {
+    const auto model = Model::create(small_config("delta"), test::computing(how));
+    CHECK(fact(*model, "window_type") == (how.ends_with("int8") ? "int8" : how));
+    Session session(model, {});
+    const std::vector<float> logits = all_logits(session, tokens, {64});
+    if (expected.empty()) expected = logits;
+    CHECK(test::relative_difference(logits, expected) < 0.15);
+    const auto said = parse_json(footprint(*model, 300).text(), Status::INTERNAL, "it");
+    bytes[how] = (*said)["window_bytes"].get<int64_t>();
+  }
+  CHECK(bytes["f32"] == 2 * bytes["bf16"]);
+  CHECK(bytes["bf16"] == 71 * 3 * 2 * (16 + 16) * 2);
+  CHECK(bytes["bf16/int8"] == 71 * 3 * 2 * (16 + 16 + 8));
+  CHECK(bytes["bf16/int8"] == bytes["f32/int8"]);
 }
 
 TEST_CASE("memory of a session does not grow once its window is full") {

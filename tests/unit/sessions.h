@@ -20,6 +20,14 @@ inline infini::Options options_of(Values values) {
   return options;
 }
 
+// Options of a model that computes in f32 or bf16; behind a slash, what its window is: "f32/int8".
+inline infini::Options computing(const std::string &how) {
+  infini::Options options;
+  options.set("compute", how.substr(0, how.find('/')));
+  if (const size_t slash = how.find('/'); slash != std::string::npos) options.set("window_type", how.substr(slash + 1));
+  return options;
+}
+
 // OK, or with which status a call fails, and what it says.
 inline infini::Status status_of(const std::function<void()> &call, std::string *message = nullptr) {
   try {

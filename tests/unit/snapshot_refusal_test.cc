@@ -21,7 +21,8 @@ using nlohmann::json;
 
 namespace {
 
-std::shared_ptr<const Model> small_model(const std::string &name = "victim", int64_t seed = 5) {
+std::shared_ptr<const Model> small_model(const std::string &name = "victim", int64_t seed = 5,
+                                         const std::string &window_type = "compute") {
   CreateConfig config;
   config.name = name;
   config.layers = 2, config.width = 32, config.heads = 4, config.kv_heads = 2, config.hidden = 64,
@@ -29,6 +30,7 @@ std::shared_ptr<const Model> small_model(const std::string &name = "victim", int
   config.segment = 24, config.carry = 10, config.sinks = 3, config.seed = seed;
   Options options;
   options.set("compute", std::string("f32"));
+  options.set("window_type", window_type);
   return Model::create(config, options);
 }
 
@@ -97,11 +99,11 @@ struct Refusal {
 };
 
 struct Victim {
-  std::shared_ptr<const Model> model = small_model();
+  std::shared_ptr<const Model> model;
   Bytes plain, compressed;
   Session session{model, session_options()};
 
-  Victim() {
+  explicit Victim(const std::string &window_type = "compute") : model(small_model("victim", 5, window_type)) {
     Session source(model, session_options());
     source.feed(stream_of(90));
     plain = source.save(Kind::SESSION, {"diary", "note"});
@@ -184,6 +186,9 @@ TEST_CASE("a header that does not make sense is refused by what is wrong in it")
           {[](json &h) { h = json::array(); }, {"no JSON object"}},
           {[](json &h) { h["kind"] = "diary"; }, {"kind", "diary"}},
           {[](json &h) { h["compute"] = "f8"; }, {"compute", "f8"}},
+          {[](json &h) { h["window"] = "int4"; }, {"window", "int4"}},
+          {[](json &h) { h["window"] = 8; }, {"window", "8"}},
+          {[](json &h) { h["window"] = "int8"; }, {"'window'"}},  // whose size is not that of int8
           {[](json &h) { h.erase("view"); }, {"view"}},
           {[](json &h) { h["view"]["position"] = -1; }, {"positions"}},
           {[](json &h) { h["view"]["position"] = int64_t{1} << 62; }, {"positions"}},
@@ -240,6 +245,25 @@ TEST_CASE("sections that do not fit the session are refused by name") {
   victim.check(section("pending", [](Bytes &contents) { contents.resize(4); }), Status::FORMAT, {"pending"});
   victim.check(forge(victim.plain, [](json &, Sections &sections) { sections.erase(sections.begin()); }),
                Status::FORMAT, {"memory", "missing"});
+}
+
+TEST_CASE("scales of int8 that are not finite are refused, whatever the window is here") {
+  for (const char *here : {"compute", "int8"}) {
+    Victim victim(here);
+    Session source(small_model("victim", 5, "int8"), session_options());
+    source.feed(stream_of(90));
+    const Bytes whole = source.save(Kind::SESSION, {});
+    const auto scaled = [&](float scale) {
+      return forge(whole, [&](json &, Sections &sections) {
+        for (auto &[of, contents] : sections)
+          if (of == "window") std::memcpy(contents.data(), &scale, sizeof scale);
+      });
+    };
+    for (const float wrong : {std::numeric_limits<float>::infinity(), std::numeric_limits<float>::quiet_NaN()})
+      victim.check(scaled(wrong), Status::FORMAT, {"window"});
+    victim.session.restore(scaled(-1));  // as good as any
+    CHECK(victim.session.position() == 90);
+  }
 }
 
 TEST_CASE("a small file cannot ask for much memory") {

@@ -27,7 +27,8 @@ using Kind = Session::SnapshotKind;
 
 namespace {
 
-constexpr const char *kModelOptions[] = {"compute", "gemm", "memory", "update", "segment", "carry", "sinks", "keep"};
+constexpr const char *kModelOptions[] = {"compute", "window_type", "gemm",  "memory", "update",
+                                         "segment", "carry",       "sinks", "keep"};
 
 CreateConfig small_config(int64_t seed = 5, const std::string &update = "delta") {
   CreateConfig config;
@@ -38,7 +39,7 @@ CreateConfig small_config(int64_t seed = 5, const std::string &update = "delta")
 }
 
 std::shared_ptr<const Model> small_model(const char *compute = "f32", int64_t seed = 5) {
-  return Model::create(small_config(seed), options_of({{"compute", std::string(compute)}}));
+  return Model::create(small_config(seed), test::computing(compute));
 }
 
 std::vector<int32_t> random_tokens(size_t n, uint64_t seed) {
@@ -72,7 +73,7 @@ Future future_of(Session &session) {
 }  // namespace
 
 TEST_CASE("what follows a restore is bit for bit what would have followed without it") {
-  for (const char *compute : {"f32", "bf16"}) {
+  for (const char *compute : {"f32", "bf16", "f32/int8", "bf16/int8"}) {
     const auto model = small_model(compute);
     for (const int64_t level : {0, 3}) {
       for (const size_t fed : {1, 3, 23, 24, 25, 60, 72, 200}) {
@@ -357,14 +358,14 @@ TEST_CASE("options that a snapshot brought outlast the restore of a memory alone
   CHECK(future_of(bare) == future_of(twin));
 }
 
-TEST_CASE("a snapshot restores in another compute type within the rounding bound") {
+TEST_CASE("a snapshot restores in another compute type, or another type of the window, within the rounding bound") {
   const auto tokens = random_tokens(100, 1), more = random_tokens(40, 2);
   std::vector<std::vector<float>> logits;
-  for (const char *from : {"f32", "bf16"}) {
+  for (const char *from : {"f32", "bf16", "bf16/int8", "f32/int8"}) {
     Session source(small_model(from), {});
     source.feed(tokens);
     const auto bytes = source.save(Kind::SESSION, {});
-    for (const char *to : {"f32", "bf16"}) {
+    for (const char *to : {"f32", "bf16", "bf16/int8", "f32/int8"}) {
       Session target(small_model(to), {});
       target.restore(bytes);
       target.feed(more);

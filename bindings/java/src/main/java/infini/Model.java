@@ -43,7 +43,7 @@ public final class Model implements AutoCloseable {
    * do not overwrite it. A file without tensors opens as a tokenizer alone, from which no session can be made.
    *
    * @param path the file
-   * @param options "weights", "compute", "gemm", "threads", "memory", "update", "segment", "carry", "sinks", "keep", "adapter",
+   * @param options "weights", "compute", "window_type", "gemm", "threads", "memory", "update", "segment", "carry", "sinks", "keep", "adapter",
    *     "adapter_weight"; may be null
    * @param task shows progress, stage "open", in matrices, and can cancel; may be null
    * @return the model

@@ -36,6 +36,7 @@ import java.util.TreeMap;
  * @param sinks first tokens of the stream that local attention always sees
  * @param keep tokens of sentences that stood out and stay in view, at most; 0: none
  * @param window tokens that local attention sees at most
+ * @param windowType number type of their keys and values, "f32", "bf16" or "int8"
  * @param windowedLayers layers that have a window of their own, and no memory
  * @param update rule of the memory, "linear" or "delta"
  * @param firstSegment "gated" or "ungated"
@@ -45,7 +46,7 @@ import java.util.TreeMap;
 public record ModelInfo(String name, String tokenizer, int tokens, int bos, int eos, String chatTemplate, int vocabulary,
     String architecture, long parameters, Map<String, Long> tensorTypes, int adaptedMatrices, int layers, int width, int heads, int kvHeads, int keySize, int valueSize,
     int hidden, long context, String compute, String gemm, long weightBytes, boolean trainedMemory, int memoryHeads,
-    int segment, int carry, int sinks, int keep, long window, int windowedLayers, String update,
+    int segment, int carry, int sinks, int keep, long window, String windowType, int windowedLayers, String update,
     String firstSegment, double epsilon, String json) {
   static ModelInfo of(String json) {
     Json of = Json.object(json);
@@ -56,7 +57,8 @@ public record ModelInfo(String name, String tokenizer, int tokens, int bos, int 
         of.small("adapted_matrices"), of.small("layers"), of.small("width"), of.small("heads"), of.small("kv_heads"), of.small("key_size"),
         of.small("value_size"), of.small("hidden"), of.whole("context"), of.text("compute"), of.text("gemm"),
         of.whole("weight_bytes"), of.flag("trained_memory"), of.small("memory_heads"), of.small("segment"),
-        of.small("carry"), of.small("sinks"), of.small("keep"), of.whole("window"), of.small("windowed_layers"),
+        of.small("carry"), of.small("sinks"), of.small("keep"), of.whole("window"), of.text("window_type"),
+        of.small("windowed_layers"),
         of.text("update"), of.text("first_segment"), of.has("epsilon") ? of.real("epsilon") : 0, json);
   }
 }
