@@ -28,14 +28,15 @@ struct BenchArguments : ModelArguments {
 struct Shape {
   int64_t layers, width, heads, kv_heads, key, value, hidden, vocabulary, segment, carry, sinks, memory_heads;
   int64_t weight_bytes;
-  std::string compute;
+  std::string compute, window_type;
   bool bf16;
 
   explicit Shape(const Json &info)
       : layers(info["layers"]), width(info["width"]), heads(info["heads"]), kv_heads(info["kv_heads"]),
         key(info["key_size"]), value(info["value_size"]), hidden(info["hidden"]), vocabulary(info["vocabulary"]),
         segment(info["segment"]), carry(info["carry"]), sinks(info["sinks"]), memory_heads(info["memory_heads"]),
-        weight_bytes(info["weight_bytes"]), compute(info["compute"]), bf16(compute != "f32") {}
+        weight_bytes(info["weight_bytes"]), compute(info["compute"]), window_type(info["window_type"]),
+        bf16(compute != "f32") {}
 
   int64_t number_bytes() const { return bf16 ? 2 : 4; }
   int64_t layer_weights() const {
@@ -52,12 +53,17 @@ struct Shape {
             {1, rows, width, 2 * hidden},
             {1, rows, hidden, width}};
   }
+  // Of a token in view, of one KV head of a layer; int8 with two scales.
+  int64_t window_bytes() const {
+    if (window_type == "int8") return key + value + 8;
+    return (key + value) * (window_type == "f32" ? 4 : 2);
+  }
   // What one generated token reads, from position `at` on, on average over `count` tokens.
   double bytes_read(int64_t at, int64_t count) const {
     double seen = 0;
     for (int64_t i = at; i < at + count; ++i) seen += static_cast<double>(seen_before(i) + i % segment + 1);
     return static_cast<double>(weight_bytes + memory_heads * key * (value + 1) * 4) +
-           seen / static_cast<double>(count) * static_cast<double>(layers * kv_heads * (key + value) * number_bytes());
+           seen / static_cast<double>(count) * static_cast<double>(layers * kv_heads * window_bytes());
   }
 };
 
