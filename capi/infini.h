@@ -577,8 +577,8 @@ INFINI_API infini_status infini_session_save_buffer(const infini_session *sessio
    follows is bit for bit what would have followed there, on the same build, processor, "threads", "compute" and
    "window_type"; else equal within rounding. Options of generation that this session was given stay; the others come
    from the snapshot, and so does the state of the random generator, unless another "seed" than the snapshot's was
-   given. A memory alone keeps the position; the window holds the sentences that are kept, the worthiest of them that fit
-   this model's budget, and nothing else, and there are no logits until something is fed.
+   given. A memory alone keeps the position; the window holds the sentences that are kept, the worthiest of them that
+   fit this model's budget, and nothing else, and there are no logits until something is fed.
    MODEL_MISMATCH    the snapshot belongs to another model, which the message names, or the model was opened with
                      another value of an option, which it names with both values
    VERSION           it was written by a newer version of the library
