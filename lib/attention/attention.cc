@@ -14,7 +14,6 @@ namespace {
 
 constexpr int64_t kTileRows = 192;      // queries (token and head of a group) that go through the products together
 constexpr int64_t kTileKeys = 256;      // keys: scores of a tile stay in the second-level cache
-constexpr int64_t kFoldTokens = 256;    // of a closing segment, widened to f32 together
 constexpr int64_t kWorthWidening = 16;  // rows for which a tile of int8 is widened, once
 
 int64_t tile_tokens(const AttentionShape &shape) { return std::max<int64_t>(1, kTileRows / shape.group()); }

@@ -2,6 +2,8 @@
 // foreach_target).
 #include "kernels/int8_panel.h"
 
+#include <algorithm>
+
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/int8_panel.cc"
 #include <hwy/foreach_target.h>
