@@ -154,8 +154,33 @@ class Score(Test):
         output, _ = self.run_command("score", STORIES, "--file", "-", *EXACT, stdin=STORY)
         self.assertRegex(output, r"(?m)^nll_mean +0\.77540\d nats$")
 
+    def test_loss_is_shown_by_position_and_by_what_the_text_had_before(self):
+        text = self.folder / "text.txt"
+        text.write_bytes(NOVEL.read_bytes()[:40000])
+        whole = self.json("score", STORIES, "--file", text, *EXACT, "--segment", "64", "--memory", "off", "--far", "64")
+        plain = self.json("score", STORIES, "--file", text, *EXACT, "--segment", "64", "--memory", "off")
+        self.assertEqual(whole["tokens"], plain["tokens"])
+        self.assertAlmostEqual(whole["nll_mean"], plain["nll_mean"], delta=1e-5)
+        ids = self.json("tokenize", STORIES, "--file", text)["ids"]
+        last, counts = {}, {"new": 0, "near": 0, "far": 0}
+        for i, pair in enumerate(zip([-1] + ids, ids)):
+            counts["new" if pair not in last else "near" if i - last[pair] <= 64 else "far"] += i > 0
+            last[pair] = i
+        self.assertEqual({name: part["tokens"] for name, part in whole["pairs"].items()}, counts)
+        starts = [part["from"] for part in whole["positions"]]
+        self.assertEqual(starts, [0, *(1024 << i for i in range(len(starts) - 1))])
+        self.assertEqual([part["tokens"] for part in whole["positions"][:-1]], [1023, *starts[1:-1]])
+        for parts in (whole["pairs"].values(), whole["positions"]):
+            self.assertEqual(sum(part["tokens"] for part in parts), whole["tokens"])
+            self.assertAlmostEqual(sum(part["tokens"] * part["nll_mean"] for part in parts) / whole["tokens"],
+                                   whole["nll_mean"], delta=1e-9)
+        shown, _ = self.run_command("score", STORIES, "--file", "-", *EXACT, "--far", "8", stdin=STORY)
+        self.assertRegex(shown, r"(?m)^had farther back +\d+  \d\.\d{4}$")
+        self.fails("score", STORIES, "--file", text, "--far", "8", "--special", says="--special")
+
     def test_an_empty_text_is_an_error(self):
         self.fails("score", STORIES, "--file", "-", says="token")
+        self.fails("score", STORIES, "--file", "-", "--far", "8", says="token")
 
 
 class Footprint(Test):
