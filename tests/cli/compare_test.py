@@ -1,12 +1,13 @@
 """tests/bench/compare.py: five variants on one budget, small enough to see that the comparison is fair."""
 import json
+import math
 import shutil
 import subprocess
 import sys
 import xml.etree.ElementTree as xml
 
 import skips
-from support import COMMAND, SOURCE, Test, unittest
+from support import COMMAND, NOVEL, SOURCE, Test, unittest
 
 VARIANTS = ["window", "transformer_xl", "sinks", "infini_linear", "infini_delta"]
 
@@ -51,10 +52,29 @@ class Compare(Test):
         if shutil.which("gnuplot"):
             texts = xml.parse(self.folder / "out/charts.svg").getroot().iter("{http://www.w3.org/2000/svg}text")
             pictures = ["".join(text.itertext()).strip() for text in texts]
-            for text in ("Perplexity of held-out books", "Digits of a pass key found", "infini_delta"):
+            for text in ("Perplexity of held-out texts", "Digits of a pass key found", "infini_delta"):
                 self.assertIn(text, pictures)
         # Run again, nothing is trained again, and the same comes out.
         self.assertEqual(self.compare(), table)
+
+    def test_of_plain_text_all_read_the_same_and_nobody_is_told_anything(self):
+        held_out = self.folder / "held out.txt"
+        held_out.write_text("Once upon a time there was a house. " * 200, encoding="utf-8")
+        table = self.compare("--plain", "--sequence", "8", "--train", str(NOVEL), "--held-out", str(held_out), "--gate", "-2",
+                             "--variants", "transformer_xl,infini_linear")
+        told = json.loads((self.folder / "out/results.json").read_text())
+        self.assertEqual([result["variant"] for result in told["results"]], ["transformer_xl", "infini_linear"])
+        seen = set()
+        for result in told["results"]:
+            self.assertEqual(result["recall"], {})
+            lines = [json.loads(line) for line in (self.folder / f"out/{result['variant']}.1.jsonl").read_text().splitlines()]
+            steps = [line for line in lines if "loss" in line]
+            self.assertEqual([line["supervision"] for line in steps], [0] * 6)
+            seen.add(tuple((line["predictions"], line["segments"] * line["segment"]) for line in steps))
+            pairs = result["pairs"]["held out"]
+            self.assertLess(pairs["new"]["tokens"], pairs["near"]["tokens"])
+            self.assertIn(f"| {math.exp(pairs['new']['nll_mean']):.2f} | {math.exp(pairs['near']['nll_mean']):.2f} | ", table)
+        self.assertEqual(seen, {((1022, 512),) * 6})
 
 
 if __name__ == "__main__":
