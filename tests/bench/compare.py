@@ -17,7 +17,7 @@ half recall of values under four names; first short and dense ones, in a third o
 with the optimizer begun anew. Nothing depends on what a variant has learned. Attention supervision tells each what it can
 be told: two heads of the first layer to look at a value's name, and the memory of the last layer, where there is one, to
 find the value. All values count the same, in view or not. With --plain all sequences are text, of --sequence windows each,
-and nobody is told anything.
+nobody is told anything, and there is a sixth, the ceiling: long, which sees a whole sequence through local attention.
 
 Measured: perplexity of texts that are held out, read as one stream each, also of tokens that the text had never before
 behind the same one, within a window, and farther back; the share of a pass key's digits found, key at the start, question at
@@ -42,15 +42,18 @@ PAIRS = {"new": "had never", "near": "within a window", "far": "farther back"}  
 NAMES = ["pass", "red", "river", "house"]  # few, so that minutes of training tell them apart
 
 
-def variants(window, gate):
+def variants(a):
     """What infini_model_create is told of each, and what it keeps."""
+    window, gate, long = a.window, a.gate, a.window * a.sequence
     fine, half, shut = window // 4, window // 2, {"gate": "-inf"}
+    ceiling = {"long": {"segment": fine, "carry": long - fine, **shut, "keeps": f"keys and values of the last {long} tokens"}}
     return {
         "window": {"segment": fine, "carry": window - fine, **shut, "keeps": f"keys and values of the last {window} tokens"},
         "transformer_xl": {"segment": half, "carry": half, **shut, "keeps": f"keys and values of the segment and of the last {half} tokens before it"},
         "sinks": {"segment": fine, "carry": window - fine - 4, "sinks": 4, **shut, "keeps": f"keys and values of the first 4 and the last {window - 4} tokens"},
         "infini_linear": {"segment": half, "carry": half, "gate": gate, "update": "linear", "keeps": "as transformer_xl, and the memory of everything before"},
         "infini_delta": {"segment": half, "carry": half, "gate": gate, "update": "delta", "keeps": "as transformer_xl, and the memory of everything before"},
+        **(ceiling if a.plain else {}),
     }
 
 
@@ -134,7 +137,7 @@ class Comparison:
 
     def run(self):
         results = []
-        for name, shape in variants(self.a.window, self.a.gate).items():
+        for name, shape in variants(self.a).items():
             if self.a.variants and name not in self.a.variants:
                 continue
             model, trained = self.train(name, shape)
@@ -197,7 +200,7 @@ def main():
     parser.add_argument("--infini", default=ROOT / "build/release/samples/infini", help="the command")
     parser.add_argument("--model", type=pathlib.Path, default=ROOT / "samples/train/quick_model.json", help="shape of the model, as infini train --create takes it")
     parser.add_argument("--plain", action="store_true", help="text alone, without recall and supervision")
-    parser.add_argument("--sequence", type=int, default=64, help="with --plain: windows of a sequence")
+    parser.add_argument("--sequence", type=int, default=32, help="with --plain: windows of a sequence")
     parser.add_argument("--train", type=pathlib.Path, nargs="+", default=[TEXTS / name for name in TRAINED], help="texts")
     parser.add_argument("--held-out", type=pathlib.Path, nargs="+", default=[TEXTS / name for name in HELD_OUT], help="texts to measure")
     parser.add_argument("--gate", type=float, default=0, help="where gates begin")
@@ -209,15 +212,15 @@ def main():
     parser.add_argument("--trials", type=int, default=20, help="keys at each distance")
     parser.add_argument("--names", type=int, default=1, help="keys in a text, one of which is asked for")
     parser.add_argument("--held-out-bytes", type=int, default=0, help="of each text that is held out; 0: all")
-    parser.add_argument("--variants", type=lambda text: text.split(","), default=[], help="some of the five, by name")
+    parser.add_argument("--variants", type=lambda text: text.split(","), default=[], help="some of them, by name")
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--compute", default="")
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
     if arguments.window < 16 or arguments.window % 8 or arguments.steps < 2:
         parser.error("--window must be a multiple of 8 from 16 on, and --steps at least 2")
-    if unknown := set(arguments.variants) - set(variants(arguments.window, 0)):
-        parser.error(f"--variants: {', '.join(sorted(unknown))} is none of {', '.join(variants(arguments.window, 0))}")
+    if unknown := set(arguments.variants) - set(variants(arguments)):
+        parser.error(f"--variants: {', '.join(sorted(unknown))} is none of {', '.join(variants(arguments))}")
     Comparison(arguments).run()
     print((pathlib.Path(arguments.folder) / "table.md").read_text(encoding="utf-8"), end="")
 

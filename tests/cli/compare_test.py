@@ -61,9 +61,9 @@ class Compare(Test):
         held_out = self.folder / "held out.txt"
         held_out.write_text("Once upon a time there was a house. " * 200, encoding="utf-8")
         table = self.compare("--plain", "--sequence", "8", "--train", str(NOVEL), "--held-out", str(held_out), "--gate", "-2",
-                             "--variants", "transformer_xl,infini_linear")
+                             "--variants", "transformer_xl,infini_linear,long")
         told = json.loads((self.folder / "out/results.json").read_text())
-        self.assertEqual([result["variant"] for result in told["results"]], ["transformer_xl", "infini_linear"])
+        self.assertEqual([result["variant"] for result in told["results"]], ["transformer_xl", "infini_linear", "long"])
         seen = set()
         for result in told["results"]:
             self.assertEqual(result["recall"], {})
