@@ -8,6 +8,8 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+
+	"example.org/infini/internal/native"
 )
 
 var background = context.Background()
@@ -20,6 +22,7 @@ type handle struct {
 	free    func(uintptr)
 	users   atomic.Int64
 	turn    chan struct{} // holds one thing while a call has its turn
+	task    uintptr       // what such a call left for the next one, or 0
 	closing chan struct{} // ends with close
 
 	mutex   sync.Mutex
@@ -47,6 +50,9 @@ func (h *handle) use() (uintptr, error) {
 func (h *handle) done() {
 	if h.users.Add(-1) == 0 {
 		h.free(h.pointer)
+		if h.task != 0 {
+			native.Infini_task_free(h.task)
+		}
 	}
 }
 
@@ -97,10 +103,14 @@ func (h *handle) call(do func(pointer uintptr) error) error {
 func (h *handle) take(ctx context.Context) error {
 	select {
 	case h.turn <- struct{}{}:
-	case <-ctx.Done():
-		return cancelledBy(ctx.Err())
-	case <-h.closing:
-		return h.closedError()
+	default:
+		select {
+		case h.turn <- struct{}{}:
+		case <-ctx.Done():
+			return cancelledBy(ctx.Err())
+		case <-h.closing:
+			return h.closedError()
+		}
 	}
 	select {
 	case <-h.closing: // as the turn came
@@ -126,22 +136,40 @@ func (h *handle) inTurn(ctx context.Context, do func(pointer uintptr) error) err
 
 // work runs a long call in turn, which ctx, cancel and close end.
 func (h *handle) work(ctx context.Context, do func(pointer uintptr, w *work) error) error {
-	return h.inTurn(ctx, func(pointer uintptr) error {
-		w := begin(ctx)
-		defer w.end()
-		h.mutex.Lock()
-		h.running = w
-		if h.closed {
-			w.stop(os.ErrClosed)
-		}
-		h.mutex.Unlock()
-		defer func() {
-			h.mutex.Lock()
-			h.running = nil
-			h.mutex.Unlock()
-		}()
-		return do(pointer, w)
-	})
+	w, err := h.enter(ctx)
+	if err != nil {
+		return err
+	}
+	defer h.exit(w)
+	return do(h.pointer, w)
+}
+
+func (h *handle) enter(ctx context.Context) (*work, error) {
+	if _, err := h.use(); err != nil {
+		return nil, err
+	}
+	if err := h.take(ctx); err != nil {
+		h.done()
+		return nil, err
+	}
+	w := begin(ctx, h.task)
+	h.task = 0
+	h.mutex.Lock()
+	defer h.mutex.Unlock()
+	h.running = w
+	if h.closed {
+		w.stop(os.ErrClosed)
+	}
+	return w, nil
+}
+
+func (h *handle) exit(w *work) {
+	h.mutex.Lock()
+	h.running = nil
+	h.mutex.Unlock()
+	h.task = w.leave()
+	h.leave()
+	h.done()
 }
 
 // bytes gets what a call writes whose size is not known before.

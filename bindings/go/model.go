@@ -94,7 +94,7 @@ func (m *Model) FitKeep(ctx context.Context, lessonJSON, path string) error {
 
 func (m *Model) long(ctx context.Context, do func(model, task uintptr) error) error {
 	return m.call(func(model uintptr) error {
-		w := begin(ctx)
+		w := begin(ctx, 0)
 		defer w.end()
 		return w.do(func(task uintptr) error { return do(model, task) })
 	})

@@ -39,7 +39,7 @@ func (o Options) with(do func(options uintptr) error) error {
 // withTask does the same with the task of a call that no object runs.
 func (o Options) withTask(ctx context.Context, do func(options, task uintptr) error) error {
 	return o.with(func(options uintptr) error {
-		w := begin(ctx)
+		w := begin(ctx, 0)
 		defer w.end()
 		return w.do(func(task uintptr) error { return do(options, task) })
 	})

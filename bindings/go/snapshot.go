@@ -125,7 +125,7 @@ func InspectSnapshotFrom(ctx context.Context, r io.Reader, verify bool) (info Sn
 }
 
 func inspect(ctx context.Context, fill func(task uintptr, b []byte, n *uint64) error) (info SnapshotInfo, err error) {
-	w := begin(ctx)
+	w := begin(ctx, 0)
 	defer w.end()
 	err = w.do(func(task uintptr) (err error) {
 		info.JSON, err = text(func(b []byte, n *uint64) error { return fill(task, b, n) })

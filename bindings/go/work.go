@@ -47,9 +47,9 @@ type work struct {
 // stretch is where a call is in a text of so many bytes (0: not known): at its piece of size bytes.
 type stretch struct{ before, size, total int64 }
 
-// begin begins a call that ctx ends and watches; end must follow.
-func begin(ctx context.Context) *work {
-	w := &work{context: ctx}
+// begin begins a call that ctx ends and watches, with a task that another has left, or 0; end or leave must follow.
+func begin(ctx context.Context, task uintptr) *work {
+	w := &work{context: ctx, task: task}
 	hook, _ := ctx.Value(progressKey{}).(progressHook)
 	if ctx.Done() != nil || hook.hear != nil {
 		w.done, w.gone = make(chan struct{}), make(chan struct{})
@@ -64,6 +64,16 @@ func (w *work) end() {
 		<-w.gone
 	}
 	w.renew()
+}
+
+// leave ends the call too, and returns its task, if the next one can have it: nobody cancels it or counts what it does.
+func (w *work) leave() uintptr {
+	task := w.task
+	if w.done != nil || w.stopped {
+		w.end()
+		return 0
+	}
+	return task
 }
 
 func (w *work) watch(ctx context.Context, hook progressHook) {
