@@ -172,6 +172,7 @@ def main():
     given.root = given.root or given.pairs.parent
     given.shares, given.seeds = sorted(map(float, given.shares.split(","))), given.seeds.split(",")
     given.tokens -= given.tokens % given.segment
+    given.folder = given.folder.resolve()
     given.folder.mkdir(parents=True, exist_ok=True)
     pairs = read_pairs(given.pairs, given.root)
     held_out = [pair for pair in pairs if pair["title"] in given.held_out]

@@ -27,9 +27,9 @@ class Books(support.Test):
 
     def books(self, *more):
         return subprocess.run(
-            [SOURCE / "samples/books/books.py", self.pairs, STORIES, self.out, "--gate", "-3", "--tokens", "512", "--segment",
+            [SOURCE / "samples/books/books.py", self.pairs.name, STORIES, self.out.name, "--gate", "-3", "--tokens", "512", "--segment",
              "64", "--draws", "2", "--steps", "4", "--shares", "0.5,1", "--write", "40", "--seeds", "1,2", "--threads", "1",
-             *more], env={**os.environ, "INFINI": COMMAND}, capture_output=True, text=True, timeout=300)
+             *more], cwd=self.folder, env={**os.environ, "INFINI": COMMAND}, capture_output=True, text=True, timeout=300)
 
     def test_a_title_that_is_no_book_is_refused(self):
         done = self.books("--held-out", "Emma")
