@@ -192,7 +192,9 @@ def main():
         print(f"| {name} | {share} | " + " | ".join(f"{value:.1f}" for value in measured) + " |", flush=True)
         return measured
 
-    row("another book's summary", "", [(other["summary"], pair["summary"]) for pair in held_out for other in trained])
+    per_letter = tokens.count(" ".join(pair["summary"] for pair in trained)) / sum(len(pair["summary"]) for pair in trained)
+    row("another book's, as long", "", [(other["summary"][:int(given.write / per_letter)], pair["summary"])
+                                        for pair in held_out for other in trained])
     alone = ["--memory", "off", "--keep", "0"]
     lines = []
     for way, model, flags, shares in (("before it was taught", given.model, alone, given.shares[-1:]),
