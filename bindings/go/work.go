@@ -52,6 +52,7 @@ func begin(ctx context.Context, task uintptr) *work {
 	w := &work{context: ctx, task: task}
 	hook, _ := ctx.Value(progressKey{}).(progressHook)
 	if ctx.Done() != nil || hook.hear != nil {
+		w.renew() // who hears of the call does so from its beginning
 		w.done, w.gone = make(chan struct{}), make(chan struct{})
 		go w.watch(ctx, hook)
 	}

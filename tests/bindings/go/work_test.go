@@ -290,6 +290,13 @@ func TestProgressIsOfTheWholeCall(t *testing.T) {
 	}
 }
 
+func TestProgressIsNotOfTheCallBefore(t *testing.T) {
+	s := silent(t, open(t))
+	must(s.NextToken(background))(t)
+	ctx := infini.WithProgress(background, 0, func(p infini.Progress) { t.Errorf("heard %+v of a call that does nothing", p) })
+	fails(t, s.Feed(ctx, []int32{-1}), infini.InvalidArgument, "")
+}
+
 func TestValuesOfOptions(t *testing.T) {
 	model := open(t)
 	text := func(options infini.Options) string {
