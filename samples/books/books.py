@@ -122,8 +122,10 @@ def summarise(model, pair, way, flags, shares, length, given):
     for share in shares:
         snapshot, until = folder / f"{share:g}.snap", int(length * share)
         if not snapshot.exists():
-            infini("feed", model, *flags, "--file", pair["file"], "--save", snapshot, "--max-tokens", until - read,
+            unfinished = folder / "unfinished"  # also what is saved where reading is stopped
+            infini("feed", model, *flags, "--file", pair["file"], "--save", unfinished, "--max-tokens", until - read,
                    *(["--load", before, "--skip", read] if before else []))
+            unfinished.rename(snapshot)
         before, read = snapshot, until
         for seed in given.seeds:
             out = folder / f"{share:g}.{seed}.json"
