@@ -69,12 +69,10 @@ func (w *work) end() {
 
 // leave ends the call too, and returns its task, if the next one can have it: nobody cancels it or counts what it does.
 func (w *work) leave() uintptr {
-	task := w.task
 	if w.done != nil || w.stopped {
 		w.end()
-		return 0
 	}
-	return task
+	return w.task
 }
 
 func (w *work) watch(ctx context.Context, hook progressHook) {

@@ -19,5 +19,5 @@ export UBSAN_OPTIONS="print_stacktrace=1 ${UBSAN_OPTIONS:-}"
 unset INFINI_TEST_DATA  # large models are a matter of the release tree
 export OMP_WAIT_POLICY=passive  # waiting threads take no time from the others
 export INFINI_FUZZ_SECONDS=${INFINI_FUZZ_SECONDS:-20}
-export INFINI_WALKS=${INFINI_WALKS:-1}
+export INFINI_WALKS=${INFINI_WALKS:-3}
 "${run[@]}" ctest --test-dir "$folder" --parallel "$(nproc)" "${tests[@]}" --output-on-failure --no-tests=error

@@ -60,8 +60,8 @@ bool fails_at(long n, const std::function<void()> &call) {
 
 constexpr int32_t kBefore = 40, kMore = 60;
 
-// Every place is tried; with a sanitizer, which makes each ten times as slow, every eighth.
-constexpr long kEach = TEST_SANITIZED ? 8 : 1;
+// Every place is tried; with a sanitizer, which makes each ten times as slow, every third.
+constexpr long kEach = TEST_SANITIZED ? 3 : 1;
 
 // What a session that has read the first tokens of the stream must now do, if it does anything.
 void check_goes_on(Session &session, const std::vector<int32_t> &tokens, const std::shared_ptr<const Model> &model) {
